@@ -590,6 +590,11 @@ func (t *Tracker) dialed(l *leg, f *Fact) {
 		if by.call == nil && !by.ended {
 			t.own(by)
 		}
+		if c := l.call; c != nil && by.call != nil && c != by.call && c.dir == "" && c.open > 0 {
+			if _, _, local := localPair(c.root.Name); local {
+				t.merge(c, by.call)
+			}
+		}
 		if by.call != nil && l.call == nil {
 			t.join(by.call, l)
 		}
@@ -620,6 +625,33 @@ func (t *Tracker) dialed(l *leg, f *Fact) {
 		a.status = strings.Clone(f.Dial)
 		t.stop(a, f.At)
 	}
+}
+
+// merge moves what a wire inside the PBX has gathered by itself into the call
+// that turns out to dial it.
+func (t *Tracker) merge(from, to *call) {
+	from.done = true
+	delete(t.calls, from)
+	for _, m := range from.members {
+		m.call = nil
+		t.join(to, m)
+		if a := m.attempt; a != nil {
+			t.addAttempt(to, a)
+			if a.ringing && to.counts(a) {
+				if to.ringing == 0 {
+					to.ringFrom = a.ringFrom
+				}
+				to.ringing++
+			}
+			if a.external && to.dir == "" {
+				to.dir, to.dialTo = Outbound, a.Extension
+			}
+		}
+	}
+	if from.lastStop != nil && to.lastStop == nil {
+		to.lastStop = from.lastStop
+	}
+	to.menu = to.menu || from.menu
 }
 
 // own opens a call inside the office for a leg that dials without having come
