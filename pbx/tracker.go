@@ -266,9 +266,15 @@ func (t *Tracker) Feed(f *Fact) {
 			c.queueAband = true
 		}
 	case Withheld:
-		if l.call != nil && l.call.root == l {
-			l.call.withheld = true
-		}
+		t.Withhold(l.ID)
+	}
+}
+
+// Withhold notes that a leg's caller asked not to be shown, learned otherwise
+// than by a fact.
+func (t *Tracker) Withhold(legID string) {
+	if l := t.legs[legID]; l != nil && l.call != nil && l.call.root == l {
+		l.call.withheld = true
 	}
 }
 
