@@ -1,0 +1,93 @@
+// Command textback watches a PBX, knows within milliseconds when a caller from
+// outside reached nobody and why, publishes that as an event on NATS, and sends
+// the caller the right text under rules that an admin edits.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // rules name time zones; a minimal host may have no zone database
+
+	"github.com/alecthomas/kong"
+)
+
+// version is set by the Makefile; a plain build says so.
+var version = "devel"
+
+// Exit codes of every subcommand.
+const (
+	exitOK    = 0 // all is well
+	exitNotOK = 1 // what was asked about is not fine, or cannot be read
+	exitUsage = 2 // the command line is wrong
+)
+
+// cli is the whole command line; each member lives in a file of its own.
+type cli struct {
+	Serve   serveCmd   `cmd:"" help:"Run the daemon: watch the PBX, publish calls, send texts."`
+	Replay  replayCmd  `cmd:"" help:"Put recordings through the tracker and print the calls. No NATS, no texts."`
+	Version versionCmd `cmd:"" help:"Print the version."`
+}
+
+// console is where a subcommand reads and writes, so that tests can too.
+type console struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// errNotOK ends a subcommand with exit code 1 after it has said why itself.
+var errNotOK = errors.New("not fine")
+
+func main() { os.Exit(run(os.Args[1:], console{os.Stdin, os.Stdout, os.Stderr})) }
+
+func run(args []string, con console) int {
+	var c cli
+	// kong would exit the process itself for --help; usage keeps control here.
+	exited := -1
+	parser, err := kong.New(&c, kong.Name("textback"),
+		kong.Description("Texts back the callers that an office missed. See 'textback COMMAND --help'."),
+		kong.Writers(con.out, con.err), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.Exit(func(code int) { exited = code }))
+	if err != nil {
+		fmt.Fprintln(con.err, "textback:", err)
+		return exitUsage
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	kctx, err := parser.Parse(args)
+	if exited >= 0 {
+		return exitOK
+	}
+	if err != nil {
+		fmt.Fprintf(con.err, "textback: %v\n", err)
+		var pe *kong.ParseError
+		if errors.As(err, &pe) {
+			_ = pe.Context.PrintUsage(true)
+		}
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	kctx.BindTo(ctx, (*context.Context)(nil))
+	switch err := kctx.Run(con); {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errNotOK):
+		return exitNotOK
+	default:
+		fmt.Fprintf(con.err, "textback: %v\n", err)
+		return exitNotOK
+	}
+}
+
+type versionCmd struct{}
+
+func (versionCmd) Run(con console) error {
+	_, err := fmt.Fprintln(con.out, "textback", version)
+	return err
+}
