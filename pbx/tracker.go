@@ -303,19 +303,19 @@ func (t *Tracker) seen(s *Leg, created bool, at time.Time) *leg {
 	}
 	l := t.legs[s.ID]
 	if l == nil {
-		l = &leg{Leg: *s, gen: t.gen, incomplete: !created}
-		l.Name, l.Activity, l.Data = "", ActivityNone, ""
-		t.legs[s.ID] = l
+		l = &leg{gen: t.gen, incomplete: !created}
+		l.ID, l.Context, l.Exten = strings.Clone(s.ID), strings.Clone(s.Context), strings.Clone(s.Exten)
+		l.State, l.CreatedAt = s.State, s.CreatedAt
 		if l.CreatedAt.IsZero() {
 			l.CreatedAt = at
 		}
 		l.take(s)
-		l.Activity, l.Data = ActivityNone, ""
+		t.legs[l.ID] = l
 		if pair, half, ok := localPair(l.Name); ok {
 			p := t.pairs[pair]
 			if p == nil {
 				p = new([2]*leg)
-				t.pairs[pair] = p
+				t.pairs[pair] = p // pair is part of l.Name, which is a copy
 			}
 			p[half] = l
 			if other := p[1-half]; other != nil && other.call != nil {
@@ -366,14 +366,14 @@ func (t *Tracker) root(l *leg, at time.Time) {
 	if isMachine(l.Name) {
 		return
 	}
-	c := &call{root: l, id: strings.Clone(l.ID), started: l.CreatedAt}
+	c := &call{root: l, id: l.ID, started: l.CreatedAt}
 	ep := endpoint(l.Name)
 	switch {
 	case Match(t.cfg.OutsideContexts, l.Context), Match(t.cfg.OutsideEndpoints, ep):
 		c.dir = Inbound
 		t.trunks[ep] = true
 	case l.Context != "" && !Match(t.cfg.InsideContexts, l.Context) && !t.warned[l.Context] && len(t.warned) < 1000:
-		t.warned[strings.Clone(l.Context)] = true
+		t.warned[l.Context] = true
 		if t.OnWarn != nil {
 			t.OnWarn(Warning{Context: l.Context, Endpoint: ep})
 		}
@@ -663,7 +663,7 @@ func (t *Tracker) merge(from, to *call) {
 // own opens a call inside the office for a leg that dials without having come
 // in by itself: an originated one, or half of a Local channel.
 func (t *Tracker) own(l *leg) {
-	c := &call{root: l, id: strings.Clone(l.ID), started: l.CreatedAt}
+	c := &call{root: l, id: l.ID, started: l.CreatedAt}
 	t.calls[c] = struct{}{}
 	t.join(c, l)
 	if l.incomplete {

@@ -3,8 +3,11 @@ package ari
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/tidwall/gjson"
 
@@ -39,11 +42,25 @@ var activities = map[string]pbx.Activity{
 	"appdial": pbx.ActivityDialed, "appdial2": pbx.ActivityDialed, "appqueue": pbx.ActivityDialed,
 }
 
-// Types are the event types that Decode reads: what Asterisk is asked for.
-var Types = []string{
-	"ChannelCreated", "ChannelDestroyed", "ChannelStateChange", "ChannelHangupRequest", "ChannelDialplan",
-	"ChannelVarset", "ChannelCallerId", "ChannelEnteredBridge", "ChannelLeftBridge", "Dial",
+// varset stands in kinds for an event whose variable decides.
+const varset = pbx.FactKind(255)
+
+// kinds are the event types that carry facts.
+var kinds = map[string]pbx.FactKind{
+	"ChannelCreated":       pbx.LegCreated,
+	"ChannelDestroyed":     pbx.LegEnded,
+	"ChannelStateChange":   pbx.LegSeen,
+	"ChannelDialplan":      pbx.LegSeen,
+	"ChannelCallerId":      pbx.Withheld,
+	"ChannelHangupRequest": pbx.LegHangup,
+	"ChannelEnteredBridge": pbx.LegBridged,
+	"ChannelLeftBridge":    pbx.LegUnbridged,
+	"Dial":                 pbx.LegDialed,
+	"ChannelVarset":        varset,
 }
+
+// Types are the event types that Decode reads: what Asterisk is asked for.
+var Types = slices.Sorted(maps.Keys(kinds))
 
 // raw holds the top-level members of an event, undecoded.
 type raw struct {
@@ -53,14 +70,13 @@ type raw struct {
 }
 
 // Decode reads one event as Asterisk sent it. It returns nil without an error
-// for events that carry no fact. The fact and all its strings are valid until
-// the next call.
+// for events that carry no fact. The fact is valid until the next call, its
+// strings for as long as line is not written to.
 func (d *Decoder) Decode(line []byte) (*pbx.Fact, error) {
-	if !gjson.ValidBytes(line) {
-		return nil, errors.New("not valid JSON")
-	}
+	// The strings below share line's memory: no copy for events nobody reads.
+	text := unsafe.String(unsafe.SliceData(line), len(line))
 	var r raw
-	gjson.ParseBytes(line).ForEach(func(k, v gjson.Result) bool {
+	gjson.Parse(text).ForEach(func(k, v gjson.Result) bool {
 		switch k.Str {
 		case "type":
 			r.typ = v.Str
@@ -98,56 +114,46 @@ func (d *Decoder) Decode(line []byte) (*pbx.Fact, error) {
 	if r.typ == "" {
 		return nil, errNotEvent
 	}
+	kind, known := kinds[r.typ]
+	if known && kind == varset {
+		kind, known = variables[r.variable]
+	}
+	if !known {
+		return nil, nil
+	}
+	if !gjson.Valid(text) {
+		return nil, errors.New("not valid JSON")
+	}
 	f := &d.fact
 	members := f.Bridge.Members[:0]
 	*f = pbx.Fact{}
-	switch r.typ {
-	case "ChannelCreated":
-		f.Kind = pbx.LegCreated
-	case "ChannelDestroyed":
-		f.Kind = pbx.LegEnded
-	case "ChannelStateChange", "ChannelDialplan":
-		f.Kind = pbx.LegSeen
-	case "ChannelCallerId":
-		// Bits 5 and 6 of the presentation octet (Q.931 4.5.10): 1 = restricted.
-		if p := atoi(r.presentation); p>>5&3 == 1 {
-			f.Kind = pbx.Withheld
+	f.Kind = kind
+	switch kind {
+	case pbx.Withheld:
+		// Bits 6 and 7 of the presentation octet (Q.931, 4.5.10): 1 = restricted.
+		if atoi(r.presentation)>>5&3 != 1 {
+			f.Kind = pbx.LegSeen
 		}
-	case "ChannelHangupRequest":
-		f.Kind, f.Soft = pbx.LegHangup, r.soft == "true"
-	case "ChannelEnteredBridge":
-		f.Kind = pbx.LegBridged
-	case "ChannelLeftBridge":
-		f.Kind = pbx.LegUnbridged
-	case "Dial":
-		f.Kind = pbx.LegDialed
+	case pbx.LegHangup:
+		f.Soft = r.soft == "true"
+	case pbx.LegDialed:
 		f.Dial, f.DialTo, f.Forward = r.dialstatus, r.dialstring, r.forward
 		r.channel = r.peer
-	case "ChannelVarset":
-		kind, ok := variables[r.variable]
-		if !ok {
-			return nil, nil
+	case pbx.DialEnded, pbx.QueueLeft:
+		f.Dial = r.value
+	case pbx.MailboxEnded:
+		f.OK = r.value == "SUCCESS"
+		if r.value == "" {
+			f.Kind = pbx.LegSeen
 		}
-		f.Kind = kind
-		switch kind {
-		case pbx.DialEnded, pbx.QueueLeft:
-			f.Dial = r.value
-		case pbx.MailboxEnded:
-			f.OK = r.value == "SUCCESS"
-			if r.value == "" {
-				f.Kind = pbx.LegSeen
-			}
-		case pbx.MessageLeft:
-			if r.value == "" {
-				f.Kind = pbx.LegSeen
-			}
-		case pbx.QueueAbandoned:
-			if r.value != "TRUE" {
-				f.Kind = pbx.LegSeen
-			}
+	case pbx.MessageLeft:
+		if r.value == "" {
+			f.Kind = pbx.LegSeen
 		}
-	default:
-		return nil, nil
+	case pbx.QueueAbandoned:
+		if r.value != "TRUE" {
+			f.Kind = pbx.LegSeen
+		}
 	}
 	at, err := parseTime(r.timestamp)
 	if err != nil {
