@@ -163,7 +163,7 @@ func (c *call) classify(out *Call) {
 
 // withoutMailbox is the outcome as if there were no mailbox and no answer.
 func (c *call) withoutMailbox() Outcome {
-	tried, rang, busy := 0, false, false
+	tried, rang, busy, sentOn, undecided := 0, false, false, 0, c.undecided
 	for _, a := range c.attempts {
 		if !c.counts(a) {
 			continue
@@ -171,12 +171,18 @@ func (c *call) withoutMailbox() Outcome {
 		tried++
 		rang = rang || a.rang
 		busy = busy || a.Result == ResultBusy
+		undecided = undecided || a.Result == ResultCancelled
+		if a.Result == ResultForwarded {
+			sentOn++
+		}
 		if a.Result == ResultUnconfirmed {
 			rang = true // a phone that was picked up counts as having rung
 		}
 	}
 	if c.mailbox == nil {
-		if c.hungUp && (c.undecided || c.wasQueueing) || !c.hungUp && c.dialCancel {
+		// Every phone having sent the call on, the one it was sent to is undecided.
+		undecided = undecided || tried > 0 && sentOn == tried
+		if c.hungUp && (undecided || c.wasQueueing) || !c.hungUp && c.dialCancel {
 			return Abandoned
 		}
 		if !c.hungUp && c.queueAband && !c.queueGave && c.queue != nil {

@@ -972,7 +972,15 @@ func (t *Tracker) evaluate(l *leg, at time.Time) {
 	}
 	for _, m := range t.real {
 		c := m.call
-		if c == nil || c.done || !c.answeredAt.IsZero() {
+		if c == nil || c.done {
+			continue
+		}
+		if !c.answeredAt.IsZero() {
+			// Transferred: the next phone to be connected took the call too.
+			if a := m.attempt; a != nil && m != c.root && len(t.real) > 1 {
+				t.up(a, at)
+				a.connected = true
+			}
 			continue
 		}
 		switch c.dir {
