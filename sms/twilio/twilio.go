@@ -135,12 +135,15 @@ func New(opt Options) (*Transport, error) {
 	if t.opt.Now == nil {
 		t.opt.Now = time.Now
 	}
+	// do's timer ends the wait. net/http goes on dialling behind its back; these
+	// end that too, without ever speaking first.
+	backstop := 2 * t.opt.ConnectTimeout
 	http1 := new(http.Protocols)
 	http1.SetHTTP1(true) // HTTP/2 requests are resent after GOAWAY and REFUSED_STREAM
 	t.http = &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: t.opt.ConnectTimeout}).DialContext,
-		TLSHandshakeTimeout:    t.opt.ConnectTimeout,
+		DialContext:            (&net.Dialer{Timeout: backstop}).DialContext,
+		TLSHandshakeTimeout:    backstop,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: 64 << 10,
