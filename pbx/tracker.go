@@ -363,7 +363,8 @@ func (l *leg) take(s *Leg) (renumbered bool) {
 
 // root opens a call for a leg that came in by itself.
 func (t *Tracker) root(l *leg, at time.Time) {
-	if isMachine(l.Name) {
+	// A leg older than any call is one that was closed by age and forgotten.
+	if isMachine(l.Name) || at.Sub(l.CreatedAt) > t.cfg.MaxAge {
 		return
 	}
 	c := &call{root: l, id: l.ID, started: l.CreatedAt}
