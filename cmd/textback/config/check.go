@@ -1,0 +1,295 @@
+package config
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"textback/pbx/number"
+)
+
+var (
+	// A site is a token of NATS subjects and part of call ids.
+	siteToken  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
+	appName    = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+	regionCode = regexp.MustCompile(`^[A-Z]{2}$`)
+	accountSID = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
+	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
+	// Senders with letters, as GSM 03.40 allows them: 11 characters.
+	senderName = regexp.MustCompile(`^[a-zA-Z0-9 ]{1,11}$`)
+	hasLetter  = regexp.MustCompile(`[a-zA-Z]`)
+	shortCode  = regexp.MustCompile(`^[0-9]{3,8}$`)
+)
+
+// check reports what cannot work, fills in what follows from other keys, and
+// reads the secrets. It goes on after every problem.
+func (c *Config) check(r *report) {
+	if !siteToken.MatchString(c.Site) {
+		r.problem(at("site"), "%q cannot be a site: it becomes part of NATS subjects; use up to 32 letters, digits, - and _", c.Site)
+	}
+	if up := strings.ToUpper(c.Region); !regionCode.MatchString(up) || phonenumbers.GetCountryCodeForRegion(up) == 0 {
+		r.problem(at("region"), "%q is no region: use the two letters of ISO 3166, such as US or DE", c.Region)
+		c.Region = "US" // so that numbers below are judged at all
+	} else {
+		c.Region = up
+	}
+	c.StateDir = c.stateDir(r)
+	c.Rules = r.beside(c.Rules)
+	c.checkPBX(r)
+	c.checkLines(r)
+	c.checkSMS(r)
+	c.checkNATS(r)
+	c.HTTP.Listen = listen(r, at("http", "listen"), c.HTTP.Listen, "metrics and health have no password")
+	if _, ok := levels[c.Log.Level]; !ok {
+		r.oneOf(at("log", "level"), c.Log.Level, "debug", "info", "warn", "error")
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		r.oneOf(at("log", "format"), c.Log.Format, "text", "json")
+	}
+}
+
+// stateDir is the one that is configured, else systemd's, else the one that
+// systemd would give.
+func (c *Config) stateDir(r *report) string {
+	if c.StateDir != "" {
+		if !filepath.IsAbs(c.StateDir) {
+			r.problem(at("state_dir"), "%q is a relative path: calls and opt-outs are kept there, so name it from the root: /var/lib/textback", c.StateDir)
+		}
+		return c.StateDir
+	}
+	if dir := os.Getenv("STATE_DIRECTORY"); dir != "" {
+		return strings.SplitN(dir, ":", 2)[0] // systemd lists all of StateDirectory=
+	}
+	return "/var/lib/textback"
+}
+
+func (c *Config) checkPBX(r *report) {
+	if c.PBX.MaxCallAge < time.Minute || c.PBX.MaxCallAge > 7*24*time.Hour {
+		r.problem(at("pbx", "max_call_age"), "%s is out of range: a call that never ends is closed after this long; use 1m to 168h, 12h is usual", c.PBX.MaxCallAge)
+	}
+	a := c.PBX.Asterisk
+	if a == nil {
+		return
+	}
+	where := at("pbx", "asterisk")
+	if u, err := url.Parse(a.URL); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || u.RawQuery != "" || u.Fragment != "" {
+		r.problem(where.key("url"), "want the address of Asterisk's HTTP server (http.conf), such as http://127.0.0.1:8088")
+	} else if u.User != nil {
+		r.problem(where.key("url"), "credentials do not belong in the URL: use user and password_file")
+	} else if strings.HasSuffix(strings.TrimSuffix(u.Path, "/"), "/ari") {
+		r.problem(where.key("url"), "leave out /ari at the end: it is added; only a prefix set in http.conf belongs here")
+	} else if u.Scheme == "http" && !loopbackHost(u.Hostname()) {
+		r.warning(where.key("url"), "the ARI password crosses the network in the clear: use https://, or run textback beside Asterisk")
+	}
+	if a.User == "" || strings.Contains(a.User, ":") {
+		r.problem(where.key("user"), "want the name of a section of ari.conf with type=user")
+	}
+	if !appName.MatchString(a.App) {
+		r.problem(where.key("app"), "%q cannot be an ARI application name: use letters, digits, - _ and .", a.App)
+	}
+	a.Password = r.secret(where.key("password_file"), a.PasswordFile, "the password of ARI user "+strconv.Quote(a.User)+" (ari.conf)")
+	for key, p := range map[string]Patterns{"outside": a.Outside, "inside": a.Inside} {
+		for list, patterns := range map[string][]string{"contexts": p.Contexts, "endpoints": p.Endpoints} {
+			for i, s := range patterns {
+				w := where.key(key, list).index(i)
+				switch {
+				case strings.TrimSpace(s) == "" || s != strings.TrimSpace(s):
+					r.problem(w, "%q is not a pattern: use a name such as from-trunk, with * for any run of characters", s)
+				case strings.Trim(s, "*") == "":
+					r.problem(w, "%q matches everything: then no call is told from another; name the trunk's, such as from-trunk*", s)
+				case list == "endpoints" && !strings.ContainsAny(s, "/*"):
+					r.problem(w, "%q matches no endpoint: they have their technology in front, such as PJSIP/%s", s, s)
+				}
+			}
+		}
+	}
+	if len(a.Inside.Endpoints) > 0 {
+		r.problem(where.key("inside", "endpoints"), "inside takes contexts only: what is not outside is inside")
+	}
+	if a.Outside.Contexts != nil && len(a.Outside.Contexts) == 0 && len(a.Outside.Endpoints) == 0 {
+		r.problem(where.key("outside", "contexts"), "an empty list leaves no call to come from outside: leave the key out for the defaults")
+	}
+}
+
+func (c *Config) checkLines(r *report) {
+	dialed := map[string]int{}
+	for i := range c.Lines {
+		l, where := &c.Lines[i], at("lines").index(i)
+		n := number.Parse(l.Number, c.Region)
+		if n.Kind != number.External {
+			r.problem(where.key("number"), "%q is not a valid number in %s: write it with its country code, such as +12125550100", l.Number, c.Region)
+		} else {
+			l.Number = n.E164
+			if len(l.Dialed) == 0 { // trunks that send E.164, with its plus sign or without
+				l.Dialed = []string{n.E164, n.E164[1:]}
+			}
+		}
+		for j, d := range l.Dialed {
+			w := where.key("dialed").index(j)
+			if strings.TrimSpace(d) == "" || strings.ContainsAny(d, " \t") {
+				r.problem(w, "%q is not what a trunk dials: use what the PBX shows as the called number, with * for any run of characters", d)
+				continue
+			}
+			switch first, twice := dialed[d]; {
+			case twice && first == i:
+				r.problem(w, "%q stands here twice", d)
+			case twice:
+				r.problem(w, "%q belongs to %s already: a call can be to one line only", d, c.Lines[first].Number)
+			}
+			dialed[d] = i
+		}
+		if l.SMSFrom != "" {
+			l.SMSFrom = c.sender(r, where.key("sms_from"), l.SMSFrom)
+		}
+	}
+}
+
+// sender returns from as providers want it.
+func (c *Config) sender(r *report, where path, from string) string {
+	switch n := number.Parse(from, c.Region); {
+	case n.Kind == number.External:
+		return n.E164
+	case serviceSID.MatchString(from), shortCode.MatchString(from):
+	case senderName.MatchString(from) && hasLetter.MatchString(from):
+	default:
+		r.problem(where, "%q cannot send: use a number with its country code, a short code, or a name of at most 11 letters and digits", from)
+	}
+	return from
+}
+
+func (c *Config) checkSMS(r *report) {
+	s := &c.SMS
+	if s.From != "" {
+		s.From = c.sender(r, at("sms", "from"), s.From)
+	}
+	if s.GotThroughTalk < 0 || s.GotThroughTalk > time.Hour {
+		r.problem(at("sms", "got_through_talk"), "%s is out of range: an answered call to the caller counts as having got through after this long; use 0s to 1h", s.GotThroughTalk)
+	}
+	s.File.Path = inside(c.StateDir, s.File.Path)
+	switch s.Transport {
+	case TransportLog, TransportFile:
+	case TransportTwilio:
+		c.checkTwilio(r)
+	default:
+		r.oneOf(at("sms", "transport"), s.Transport, TransportLog, TransportFile, TransportTwilio)
+	}
+}
+
+func (c *Config) checkTwilio(r *report) {
+	t, where := &c.SMS.Twilio, at("sms", "twilio")
+	switch compatible := t.BaseURL != ""; {
+	case t.AccountSID == "":
+		r.problem(where.key("account_sid"), "sms.transport is twilio, so sms.twilio.account_sid is needed: it is on the front page of the provider's console")
+	case !compatible && !accountSID.MatchString(t.AccountSID):
+		r.problem(where.key("account_sid"), "%q is not an account SID: want AC and 32 hexadecimal digits (an API key's SID, SK…, goes into api_key_sid)", t.AccountSID)
+	case compatible && strings.ContainsAny(t.AccountSID, "/?#% \t"):
+		r.problem(where.key("account_sid"), "%q is not an account id", t.AccountSID)
+	}
+	switch {
+	case t.AuthTokenFile != "" && (t.APIKeySID != "" || t.APIKeySecretFile != ""):
+		r.problem(where.key("auth_token_file"), "at most one of auth_token_file and api_key_sid with api_key_secret_file may be set")
+	case t.AuthTokenFile != "":
+		t.AuthToken = r.secret(where.key("auth_token_file"), t.AuthTokenFile, "the account's auth token")
+	case t.APIKeySID != "" && t.APIKeySecretFile != "":
+		t.APIKeySecret = r.secret(where.key("api_key_secret_file"), t.APIKeySecretFile, "the secret of API key "+t.APIKeySID)
+	case t.APIKeySID != "":
+		r.problem(where.key("api_key_sid"), "an API key needs api_key_secret_file too")
+	case t.APIKeySecretFile != "":
+		r.problem(where.key("api_key_secret_file"), "an API key needs api_key_sid too")
+	default:
+		r.problem(where, "sms.transport is twilio, so sms.twilio.auth_token_file is needed, or api_key_sid with api_key_secret_file")
+	}
+	if t.MessagingServiceSID != "" {
+		if c.SMS.From != "" {
+			r.problem(where.key("messaging_service_sid"), "at most one of sms.from and sms.twilio.messaging_service_sid may be set")
+		}
+		if t.BaseURL == "" && !serviceSID.MatchString(t.MessagingServiceSID) {
+			r.problem(where.key("messaging_service_sid"), "%q is not a messaging service SID: want MG and 32 hexadecimal digits", t.MessagingServiceSID)
+		}
+	}
+	if t.BaseURL != "" {
+		u, err := url.Parse(t.BaseURL)
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
+			r.problem(where.key("base_url"), "want https://host, with a path if the provider has one in front of /2010-04-01")
+		case u.Scheme == "http" && !loopbackHost(u.Hostname()):
+			r.problem(where.key("base_url"), "credentials and texts would cross the network in the clear: use https://%s", u.Host)
+		}
+	}
+	if t.Validity < 0 || t.Validity > 10*time.Hour || t.Validity%time.Second != 0 {
+		r.problem(where.key("validity"), "%s is out of range: use whole seconds up to 10h, or 0s to leave it to the provider", t.Validity)
+	}
+}
+
+func (c *Config) checkNATS(r *report) {
+	n, where := &c.NATS, at("nats")
+	if n.URL == "" {
+		n.Listen = listen(r, where.key("listen"), n.Listen, "it is then the way into every call and text of the office")
+		for key, v := range map[string]string{"credentials_file": n.CredentialsFile, "tls": n.TLS.CAFile + n.TLS.CertFile + n.TLS.KeyFile} {
+			if v != "" {
+				r.problem(where.key(key), "%s is for an external server: set nats.url too, or leave both out for the embedded one", key)
+			}
+		}
+		return
+	}
+	if r.has(where.key("listen")) {
+		r.problem(where.key("listen"), "at most one of nats.url and nats.listen may be set: with a URL there is no embedded server to listen")
+	}
+	n.Listen = ""
+	for _, s := range strings.Split(n.URL, ",") {
+		u, err := url.Parse(strings.TrimSpace(s))
+		switch {
+		case err != nil || u.Host == "" || u.Scheme != "nats" && u.Scheme != "tls" && u.Scheme != "ws" && u.Scheme != "wss":
+			r.problem(where.key("url"), "want nats://host:4222 or tls://host:4222, several separated by commas")
+		case u.User != nil:
+			r.problem(where.key("url"), "credentials do not belong in the URL: use credentials_file")
+		}
+	}
+	if (n.TLS.CertFile == "") != (n.TLS.KeyFile == "") {
+		r.problem(where.key("tls"), "cert_file and key_file belong together: one of them is missing")
+	}
+	n.CredentialsFile = r.path(where.key("credentials_file"), n.CredentialsFile)
+	n.TLS.CAFile = r.path(where.key("tls", "ca_file"), n.TLS.CAFile)
+	n.TLS.CertFile = r.path(where.key("tls", "cert_file"), n.TLS.CertFile)
+	n.TLS.KeyFile = r.path(where.key("tls", "key_file"), n.TLS.KeyFile)
+}
+
+// listen returns the address to listen on, empty for off.
+func listen(r *report, where path, addr, why string) string {
+	if addr == off {
+		return ""
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if n, e := strconv.Atoi(port); err != nil || e != nil || n < 0 || n > 65535 {
+		r.problem(where, "%q is not an address to listen on: use 127.0.0.1:PORT, or off", addr)
+		return ""
+	}
+	if !loopbackHost(host) {
+		r.warning(where, "%s is open to the network: %s", addr, why)
+	}
+	return addr
+}
+
+func loopbackHost(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// inside returns name as a path, relative ones below dir.
+func inside(dir, name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}

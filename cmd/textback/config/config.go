@@ -1,0 +1,198 @@
+// Package config is in charge of textback.yaml, the wiring: which PBX, which
+// lines, which way out. What is sent to whom is rules.yaml's business.
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"textback/pbx"
+	"textback/sms/twilio"
+)
+
+// Config is textback.yaml, checked, with its defaults filled in and its
+// secrets read. Keys are described in configs/textback.yaml.
+type Config struct {
+	Site     string `yaml:"site"`
+	Region   string `yaml:"region"`
+	StateDir string `yaml:"state_dir"`
+	Rules    string `yaml:"rules"` // path
+
+	PBX   PBX    `yaml:"pbx"`
+	Lines []Line `yaml:"lines"`
+	SMS   SMS    `yaml:"sms"`
+	NATS  NATS   `yaml:"nats"`
+	HTTP  HTTP   `yaml:"http"`
+	Log   Log    `yaml:"log"`
+}
+
+// PBX says where calls are seen.
+type PBX struct {
+	// Asterisk is nil when this host only sends: another one watches and
+	// publishes to the NATS server of nats.url.
+	Asterisk   *Asterisk     `yaml:"asterisk"`
+	MaxCallAge time.Duration `yaml:"max_call_age"`
+}
+
+// Asterisk is one Asterisk's ARI.
+type Asterisk struct {
+	URL          string   `yaml:"url"`
+	User         string   `yaml:"user"`
+	PasswordFile string   `yaml:"password_file"`
+	App          string   `yaml:"app"`
+	Outside      Patterns `yaml:"outside"`
+	Inside       Patterns `yaml:"inside"`
+
+	Password Secret `yaml:"-"`
+}
+
+// Patterns tell legs by the context or the endpoint they stand in; '*' stands
+// for any run of characters. Nil lists mean the tracker's defaults.
+type Patterns struct {
+	Contexts  []string `yaml:"contexts"`
+	Endpoints []string `yaml:"endpoints"`
+}
+
+// Line is one of the office's own numbers.
+type Line struct {
+	Number  string   `yaml:"number"` // E.164 once checked
+	Dialed  []string `yaml:"dialed"`
+	Name    string   `yaml:"name"`
+	SMSFrom string   `yaml:"sms_from"`
+}
+
+// SMS is the way out.
+type SMS struct {
+	Transport      string        `yaml:"transport"` // TransportLog, TransportFile or TransportTwilio
+	From           string        `yaml:"from"`
+	GotThroughTalk time.Duration `yaml:"got_through_talk"`
+	File           File          `yaml:"file"`
+	Twilio         Twilio        `yaml:"twilio"`
+}
+
+// The values of SMS.Transport.
+const (
+	TransportLog    = "log"
+	TransportFile   = "file"
+	TransportTwilio = "twilio"
+)
+
+// File is the transport that appends to a file.
+type File struct {
+	Path string `yaml:"path"`
+}
+
+// Twilio is an account at Twilio or at a provider that speaks its API.
+type Twilio struct {
+	AccountSID          string        `yaml:"account_sid"`
+	AuthTokenFile       string        `yaml:"auth_token_file"`
+	APIKeySID           string        `yaml:"api_key_sid"`
+	APIKeySecretFile    string        `yaml:"api_key_secret_file"`
+	MessagingServiceSID string        `yaml:"messaging_service_sid"`
+	BaseURL             string        `yaml:"base_url"`
+	Validity            time.Duration `yaml:"validity"`
+
+	AuthToken    Secret `yaml:"-"`
+	APIKeySecret Secret `yaml:"-"`
+}
+
+// NATS is the server that events, jobs and timers live on: an embedded one
+// when URL is empty.
+type NATS struct {
+	URL             string `yaml:"url"`
+	CredentialsFile string `yaml:"credentials_file"` // path, found
+	TLS             TLS    `yaml:"tls"`
+	Listen          string `yaml:"listen"` // host:port of the embedded server; empty: in process only
+}
+
+// TLS files for an external NATS server, as paths that exist.
+type TLS struct {
+	CAFile   string `yaml:"ca_file"`
+	CertFile string `yaml:"cert_file"`
+	KeyFile  string `yaml:"key_file"`
+}
+
+// HTTP is where metrics and health are served.
+type HTTP struct {
+	Listen string `yaml:"listen"` // host:port; empty: nowhere
+}
+
+// Log says what is logged and how.
+type Log struct {
+	Level       string `yaml:"level"`
+	Format      string `yaml:"format"`
+	ShowNumbers bool   `yaml:"show_numbers"`
+}
+
+// SlogLevel is Level for slog.
+func (l Log) SlogLevel() slog.Level { return levels[l.Level] }
+
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+
+// off is what an admin writes for an address at which nothing shall listen.
+const off = "off"
+
+// defaults returns what an empty textback.yaml means.
+func defaults() *Config {
+	return &Config{
+		Site:   "office",
+		Region: "US",
+		Rules:  "rules.yaml",
+		PBX:    PBX{MaxCallAge: pbx.DefaultMaxAge},
+		SMS: SMS{
+			Transport: TransportLog,
+			// CALLS.md, "got through": mailboxes answer outbound calls too.
+			GotThroughTalk: 20 * time.Second,
+			File:           File{Path: "texts.jsonl"},
+			// A text is retried for 15 minutes here; the provider must not keep it longer.
+			Twilio: Twilio{Validity: 15 * time.Minute},
+		},
+		NATS: NATS{Listen: "127.0.0.1:4222"},
+		HTTP: HTTP{Listen: "127.0.0.1:9470"},
+		Log:  Log{Level: "info", Format: "text"},
+	}
+}
+
+// asteriskDefaults are those of pbx.asterisk, which may be absent altogether.
+func asteriskDefaults() Asterisk {
+	return Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
+}
+
+// Tracker returns what the tracker must know.
+func (c *Config) Tracker() pbx.Config {
+	t := pbx.Config{Site: c.Site, Source: "ari", Region: c.Region, MaxAge: c.PBX.MaxCallAge}
+	if a := c.PBX.Asterisk; a != nil {
+		t.OutsideContexts, t.OutsideEndpoints, t.InsideContexts = a.Outside.Contexts, a.Outside.Endpoints, a.Inside.Contexts
+	}
+	for _, l := range c.Lines {
+		for _, d := range l.Dialed {
+			t.Lines = append(t.Lines, pbx.LineName{Raw: d, Number: l.Number, Name: l.Name})
+		}
+	}
+	return t
+}
+
+// TwilioOptions returns what package twilio must know.
+func (c *Config) TwilioOptions() twilio.Options {
+	t := c.SMS.Twilio
+	return twilio.Options{AccountSID: t.AccountSID, AuthToken: t.AuthToken.Reveal(), APIKeySID: t.APIKeySID, APIKeySecret: t.APIKeySecret.Reveal(),
+		BaseURL: t.BaseURL, From: c.SMS.From, MessagingServiceSID: t.MessagingServiceSID, Validity: t.Validity}
+}
+
+// Sender returns the Message.From of a text about a call to line (E.164): the
+// line's sms_from, else sms.from, else the account's messaging service, else the
+// number that was called. Empty means there is none.
+func (c *Config) Sender(line string) string {
+	for _, l := range c.Lines {
+		if l.Number == line && l.SMSFrom != "" {
+			return l.SMSFrom
+		}
+	}
+	switch {
+	case c.SMS.From != "":
+		return c.SMS.From
+	case c.SMS.Transport == TransportTwilio && c.SMS.Twilio.MessagingServiceSID != "":
+		return c.SMS.Twilio.MessagingServiceSID
+	}
+	return line
+}
