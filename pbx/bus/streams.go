@@ -1,0 +1,381 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"textback/pbx"
+	"textback/pbx/event"
+)
+
+// Streams declared here.
+const (
+	CallsStream = "CALLS" // every finished outside call
+	LiveStream  = "LIVE"  // calls in progress, the last word of each
+)
+
+// RefreshEvery is how often a call in progress is published again.
+const RefreshEvery = time.Minute
+
+// liveTTL makes the entries of a watcher that died vanish by themselves, after
+// its restart has had time to look at them.
+const liveTTL = 24 * time.Hour
+
+// CheckServer refuses a server that cannot keep textback's promises: atomic
+// batches, message schedules and TTLs came with 2.12 (API level 2).
+func CheckServer(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	info, err := js.AccountInfo(ctx)
+	if err != nil {
+		if errors.Is(err, jetstream.ErrJetStreamNotEnabled) || errors.Is(err, nats.ErrNoResponders) {
+			return fmt.Errorf("the NATS server %s has no JetStream: enable it, with sync_interval: always", nc.ConnectedUrlRedacted())
+		}
+		return fmt.Errorf("ask the NATS server for its JetStream API: %w", err)
+	}
+	if info.API.Level < 2 {
+		return fmt.Errorf("the NATS server %s is version %s (JetStream API level %d): textback needs 2.12 or later (level 2), because texts are planned in atomic batches",
+			nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion(), info.API.Level)
+	}
+	return nil
+}
+
+// EnsureStreams declares CALLS and LIVE and brings them back to what they
+// should be if somebody changed them.
+func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
+	return Ensure(ctx, nc, log,
+		jetstream.StreamConfig{
+			Name: CallsStream, Description: "finished outside calls, one message each",
+			Subjects: []string{event.IngestPrefix + ">"},
+			// Watchers publish under another name, so that a call that is refused as
+			// known is never seen by a subscriber of the public one.
+			SubjectTransform: &jetstream.SubjectTransformConfig{Source: event.IngestPrefix + ">", Destination: event.PublicPrefix + ">"},
+			RePublish:        &jetstream.RePublish{Source: event.PublicPrefix + ">", Destination: event.PublicPrefix + ">"},
+			Storage:          jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			MaxAge: 90 * 24 * time.Hour, MaxBytes: 512 << 20, MaxMsgsPerSubject: 1, Duplicates: 10 * time.Minute, AllowDirect: true,
+		},
+		jetstream.StreamConfig{
+			Name: LiveStream, Description: "outside calls in progress, the last word of each",
+			Subjects: []string{event.LivePrefix + ">"},
+			Storage:  jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			MaxMsgsPerSubject: 1, MaxBytes: 64 << 20, MaxAge: liveTTL, Duplicates: time.Minute, AllowDirect: true,
+		})
+}
+
+// Ensure declares streams and repairs those that differ. Messages are kept.
+func Ensure(ctx context.Context, nc *nats.Conn, log *slog.Logger, want ...jetstream.StreamConfig) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	for _, w := range want {
+		have, err := js.Stream(ctx, w.Name)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			if _, err := js.CreateStream(ctx, w); err != nil {
+				return fmt.Errorf("create stream %s: %w", w.Name, err)
+			}
+			log.Info("stream created", "stream", w.Name)
+			continue
+		case err != nil:
+			return fmt.Errorf("look at stream %s: %w", w.Name, err)
+		}
+		c := have.CachedInfo().Config
+		// A cluster's replicas and placement are its admin's business.
+		w.Replicas, w.Placement = c.Replicas, c.Placement
+		if sameStream(c, w) {
+			continue
+		}
+		if _, err := js.UpdateStream(ctx, w); err != nil {
+			return fmt.Errorf("repair stream %s: %w", w.Name, err)
+		}
+		log.Warn("a stream was not as it should be and has been repaired", "stream", w.Name)
+	}
+	return nil
+}
+
+// sameStream compares what textback cares about.
+func sameStream(a, b jetstream.StreamConfig) bool {
+	key := func(c jetstream.StreamConfig) string {
+		var transform, republish string
+		if c.SubjectTransform != nil {
+			transform = c.SubjectTransform.Source + ">" + c.SubjectTransform.Destination
+		}
+		if c.RePublish != nil {
+			republish = c.RePublish.Source + ">" + c.RePublish.Destination
+		}
+		if c.MaxBytes <= 0 {
+			c.MaxBytes = -1
+		}
+		if c.MaxMsgsPerSubject <= 0 {
+			c.MaxMsgsPerSubject = -1
+		}
+		if c.MaxMsgs <= 0 {
+			c.MaxMsgs = -1
+		}
+		return fmt.Sprint(c.Subjects, transform, republish, c.Storage, c.Retention, c.Discard, c.MaxAge, c.MaxBytes, c.MaxMsgs, c.MaxMsgsPerSubject,
+			c.AllowDirect, c.AllowRollup, c.DenyDelete, c.DenyPurge, c.AllowMsgTTL, c.AllowAtomicPublish, c.AllowMsgSchedules, c.Description)
+	}
+	return key(a) == key(b)
+}
+
+// Errors that callers branch on.
+var (
+	// ErrWrongSequence: a record was not at the expected sequence. Somebody else
+	// has written it, or one's own lost acknowledgement did.
+	ErrWrongSequence = errors.New("record has changed")
+	ErrNotFound      = errors.New("no such record")
+)
+
+// Headers of optimistic concurrency.
+const (
+	HdrExpectSeq     = "Nats-Expected-Last-Subject-Sequence"
+	HdrExpectSubject = "Nats-Expected-Last-Subject-Sequence-Subject"
+)
+
+type pubAck struct {
+	Error *apiError `json:"error"`
+	Seq   uint64    `json:"seq"`
+}
+
+type apiError struct {
+	Code        int    `json:"code"`
+	ErrCode     int    `json:"err_code"`
+	Description string `json:"description"`
+}
+
+func (e *apiError) err(what string) error {
+	switch e.ErrCode {
+	case 10071, 10164: // wrong last sequence, on one server and in a cluster
+		return fmt.Errorf("%s: %w (%s)", what, ErrWrongSequence, e.Description)
+	case 10037: // no message found
+		return fmt.Errorf("%s: %w", what, ErrNotFound)
+	}
+	return fmt.Errorf("%s: %s (error %d)", what, e.Description, e.ErrCode)
+}
+
+// Publish stores one message and returns its sequence. An error that is not
+// ErrWrongSequence leaves open whether it was stored.
+func Publish(ctx context.Context, nc *nats.Conn, m *nats.Msg) (uint64, error) {
+	r, err := nc.RequestMsgWithContext(ctx, m)
+	if err != nil {
+		return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
+	}
+	var ack pubAck
+	if err := json.Unmarshal(r.Data, &ack); err != nil {
+		return 0, fmt.Errorf("publish %s: acknowledgement: %w", m.Subject, err)
+	}
+	if ack.Error != nil {
+		return 0, ack.Error.err("publish " + m.Subject)
+	}
+	return ack.Seq, nil
+}
+
+// Batch stores messages of one stream all or none (ADR-50) and returns the
+// last one's sequence. An error that is not ErrWrongSequence leaves open
+// whether the batch was stored.
+func Batch(ctx context.Context, nc *nats.Conn, msgs ...*nats.Msg) (uint64, error) {
+	if len(msgs) == 0 {
+		return 0, errors.New("empty batch")
+	}
+	id := nuid.Next()
+	for i, m := range msgs {
+		if m.Header == nil {
+			m.Header = nats.Header{}
+		}
+		m.Header.Set("Nats-Batch-Id", id)
+		m.Header.Set("Nats-Batch-Sequence", strconv.Itoa(i+1))
+		if i < len(msgs)-1 {
+			m.Header.Del("Nats-Batch-Commit")
+			if err := nc.PublishMsg(m); err != nil {
+				return 0, fmt.Errorf("batch: publish %s: %w", m.Subject, err)
+			}
+			continue
+		}
+		m.Header.Set("Nats-Batch-Commit", "1")
+	}
+	return Publish(ctx, nc, msgs[len(msgs)-1])
+}
+
+// Msg is a stored message.
+type Msg struct {
+	Subject string
+	Seq     uint64
+	Time    time.Time
+	Header  nats.Header
+	Data    []byte
+}
+
+// GetLast reads the last message of a subject (wildcards allowed) from the
+// stream's leader: never from a replica that may be behind.
+func GetLast(ctx context.Context, nc *nats.Conn, stream, subject string) (*Msg, error) {
+	req, err := json.Marshal(map[string]string{"last_by_subj": subject})
+	if err != nil {
+		return nil, err
+	}
+	what := "read " + subject
+	r, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, req)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	var resp struct {
+		Error   *apiError `json:"error"`
+		Message *struct {
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Hdrs    []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(r.Data, &resp); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	if resp.Error != nil {
+		return nil, resp.Error.err(what)
+	}
+	if resp.Message == nil {
+		return nil, fmt.Errorf("%s: an answer without a message", what)
+	}
+	m := &Msg{Subject: resp.Message.Subject, Seq: resp.Message.Seq, Time: resp.Message.Time, Data: resp.Message.Data, Header: nats.Header{}}
+	if len(resp.Message.Hdrs) > 0 {
+		if m.Header, err = nats.DecodeHeadersMsg(resp.Message.Hdrs); err != nil {
+			return nil, fmt.Errorf("%s: headers: %w", what, err)
+		}
+	}
+	return m, nil
+}
+
+// GetAll reads the last message of every subject that matches, up to 1,000 of
+// them. On a cluster a replica may answer, a moment behind.
+func GetAll(ctx context.Context, nc *nats.Conn, stream, filter string) ([]Msg, error) {
+	what := "read " + filter
+	req, err := json.Marshal(map[string]any{"multi_last": []string{filter}, "batch": 1000})
+	if err != nil {
+		return nil, err
+	}
+	inbox := nc.NewRespInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	defer sub.Unsubscribe()
+	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, req); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	var out []Msg
+	for {
+		m, err := sub.NextMsgWithContext(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		switch status := m.Header.Get("Status"); status {
+		case "":
+		case "204", "404": // the end; nothing there
+			return out, nil
+		default:
+			return nil, fmt.Errorf("%s: %s %s", what, status, m.Header.Get("Description"))
+		}
+		seq, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
+		out = append(out, Msg{Subject: m.Header.Get("Nats-Subject"), Seq: seq, Time: at, Header: m.Header, Data: m.Data})
+	}
+}
+
+// Live is a call in progress and when the watcher last spoke of it. One that
+// was not refreshed for three minutes may be over unseen.
+type Live struct {
+	*pbx.Call
+	Refreshed time.Time
+}
+
+// Stale reports whether the watcher has been silent about the call for too long.
+func (l Live) Stale(now time.Time) bool { return now.Sub(l.Refreshed) > 3*RefreshEvery }
+
+// LiveCalls reads the calls in progress at site, at every site if it is empty.
+func LiveCalls(ctx context.Context, nc *nats.Conn, site string) ([]Live, error) {
+	filter := event.LivePrefix + ">"
+	if site != "" {
+		filter = event.LivePrefix + event.SiteToken(site) + ".*"
+	}
+	msgs, err := GetAll(ctx, nc, LiveStream, filter)
+	if err != nil {
+		return nil, err
+	}
+	var out []Live
+	for _, m := range msgs {
+		c, err := event.Decode(m.Data)
+		if err != nil {
+			return nil, fmt.Errorf("live call %s: %w", m.Subject, err)
+		}
+		out = append(out, Live{c, m.Time})
+	}
+	return out, nil
+}
+
+// Calls reads the stored calls that ended since, oldest first, and gives each
+// to f until f returns false.
+func Calls(ctx context.Context, nc *nats.Conn, since time.Time, f func(*pbx.Call) bool) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	s, err := js.Stream(ctx, CallsStream)
+	if err != nil {
+		return fmt.Errorf("read calls: %w", err)
+	}
+	cc := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}
+	if !since.IsZero() {
+		cc.DeliverPolicy, cc.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	cons, err := s.OrderedConsumer(ctx, cc)
+	if err != nil {
+		return fmt.Errorf("read calls: %w", err)
+	}
+	for last := s.CachedInfo().State.LastSeq; last > 0; {
+		batch, err := cons.FetchNoWait(500)
+		if err != nil {
+			return fmt.Errorf("read calls: %w", err)
+		}
+		n := 0
+		for m := range batch.Messages() {
+			n++
+			c, err := event.Decode(m.Data())
+			if err != nil {
+				return fmt.Errorf("stored call %s: %w", m.Subject(), err)
+			}
+			if !f(c) {
+				return nil
+			}
+			if meta, err := m.Metadata(); err == nil && meta.Sequence.Stream >= last {
+				return nil
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return fmt.Errorf("read calls: %w", err)
+		}
+		if n == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// PlannerConsumer is the durable consumer that plans texts from CALLS.
+func PlannerConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable: "planner", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 256, MaxDeliver: -1,
+		FilterSubject: event.PublicPrefix + ">", DeliverPolicy: jetstream.DeliverAllPolicy,
+	}
+}
