@@ -1,0 +1,121 @@
+package lab_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"textback/pbx"
+	"textback/pbx/ari"
+	"textback/pbx/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
+
+var (
+	record = flag.String("record", "", "directory: TestRecord plays every scenario alone and writes its events there")
+	only   = flag.String("only", "", "scenarios for TestRecord, with commas between; empty: all")
+	apart  = flag.Int("apart", 1, "parallel runs of TestEverything")
+)
+
+// watch records p until the function it returns is called, which gives the calls.
+func watch(t *testing.T, p *lab.PBX) (calls func() []*pbx.Call, events *bytes.Buffer) {
+	t.Helper()
+	events = new(bytes.Buffer)
+	r, err := lab.Record(t.Context(), p, events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() (calls []*pbx.Call) {
+		if err := r.Stop(); err != nil {
+			t.Error(err)
+		}
+		tr := pbx.NewTracker(pbx.Config{Site: "lab", Source: "ari", Region: "US"})
+		tr.OnCall = func(c *pbx.Call) { calls = append(calls, c) }
+		tr.OnWarn = func(w pbx.Warning) { t.Errorf("warning: %+v", w) }
+		if err := ari.Replay(bytes.NewReader(events.Bytes()), p.Version().String(), tr); err != nil {
+			t.Error(err)
+		}
+		return calls
+	}, events
+}
+
+// The lab itself: both versions boot, calls run side by side, and what the
+// PBX says about them is what the scenarios promise.
+func TestLab(t *testing.T) {
+	for _, v := range lab.Versions {
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
+			began := time.Now()
+			p := lab.Start(t, v)
+			t.Logf("booted in %v", time.Since(began).Round(time.Millisecond))
+			calls, _ := watch(t, p)
+			played := lab.Named("answered_caller_ends", "rang_out", "abandoned")
+			if err := lab.RunAll(t.Context(), p, played, len(played)); err != nil {
+				t.Error(err)
+			}
+			for _, d := range lab.Compare(played, calls()) {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// TestRecord is how recordings of single scenarios are made.
+func TestRecord(t *testing.T) {
+	if *record == "" {
+		t.Skip("no -record")
+	}
+	all := lab.Scenarios()
+	if *only != "" {
+		all = lab.Named(strings.Split(*only, ",")...)
+	}
+	for _, v := range lab.Versions {
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
+			p := lab.Start(t, v)
+			for _, s := range all {
+				t.Run(s.Name, func(t *testing.T) {
+					calls, events := watch(t, p)
+					if err := lab.Run(context.Background(), p, s); err != nil {
+						t.Error(err)
+					}
+					for _, d := range lab.Compare([]lab.Scenario{s}, calls()) {
+						t.Error(d)
+					}
+					name := filepath.Join(*record, fmt.Sprintf("ast%d-%s.jsonl", int(v), s.Name))
+					if err := os.WriteFile(name, events.Bytes(), 0o644); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+		})
+	}
+}
+
+// Everything at once, the way an end-to-end test does it.
+func TestEverything(t *testing.T) {
+	if *apart < 2 {
+		t.Skip("no -apart")
+	}
+	for _, v := range lab.Versions {
+		t.Run(v.String(), func(t *testing.T) {
+			p := lab.Start(t, v)
+			calls, _ := watch(t, p)
+			began := time.Now()
+			if err := lab.RunAll(t.Context(), p, lab.Scenarios(), *apart); err != nil {
+				t.Error(err)
+			}
+			t.Logf("%d scenarios, %d at a time, in %v", len(lab.Scenarios()), *apart, time.Since(began).Round(time.Second))
+			for _, d := range lab.Compare(lab.Scenarios(), calls()) {
+				t.Error(d)
+			}
+		})
+	}
+}

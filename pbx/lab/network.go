@@ -1,0 +1,29 @@
+package lab
+
+import "fmt"
+
+// A network is the addresses of one PBX: four of the 256-address blocks of
+// 127.<version>.0.0/16, so that many live on one loopback interface.
+type network struct {
+	version Version
+	n       int
+}
+
+func (n network) addr(block, host int) string {
+	return fmt.Sprintf("127.%d.%d.%d", int(n.version), 4*n.n+block, host)
+}
+
+// pbx is where Asterisk itself listens.
+func (n network) pbx() string { return n.addr(0, 1) }
+
+// phone is the address of a desk phone; k counts from 1.
+func (n network) phone(s *Scenario, k int) string { return n.addr(1, phonesPerScenario*s.index+k) }
+
+// caller is where the k-th call of a scenario from the outside comes from.
+func (n network) caller(s *Scenario, k int) string { return n.addr(2, 4*s.index+k+1) }
+
+// far is where a phone outside is reached through the trunk.
+func (n network) far(s *Scenario) string { return n.addr(3, s.index+1) }
+
+// rtp is the first of the 2000 ports that Asterisk sends sound from.
+func (n network) rtp() int { return 10000 + 2000*((2*n.n+int(n.version)/22)%20) }

@@ -1,0 +1,272 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Credentials of the ARI user that every PBX of the lab has.
+const (
+	ARIUser     = "textback"
+	ARIPassword = "secret"
+)
+
+// A PBX is one real Asterisk with a disk, addresses and phones of its own.
+// Its methods may be called from any goroutine.
+type PBX struct {
+	version Version
+	net     network
+	root    string // where the overlay is mounted
+	console string // file that holds what Asterisk printed
+
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	exited chan struct{} // closed once cmd has ended
+}
+
+// started counts the PBXes of each version, so that each gets its own network.
+var started struct {
+	sync.Mutex
+	n map[Version]int
+}
+
+// Start boots an Asterisk that knows the phones and numbers of all Scenarios
+// and stops it when the test ends. It skips the test where the lab cannot run.
+func Start(t testing.TB, v Version) *PBX {
+	t.Helper()
+	if unavailable != "" {
+		t.Skip("lab: " + unavailable)
+	}
+	started.Lock()
+	if started.n == nil {
+		started.n = map[Version]int{}
+	}
+	n := started.n[v]
+	started.n[v]++
+	started.Unlock()
+
+	p := &PBX{version: v, net: network{v, n}}
+	t.Cleanup(func() {
+		if err := p.stop(); err != nil {
+			t.Errorf("lab: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("last words of %v:\n%s", v, p.Console(40))
+		}
+		p.unmount()
+	})
+	if err := p.mount(); err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	if err := p.boot(); err != nil {
+		t.Fatalf("lab: %v", err)
+	}
+	return p
+}
+
+// Version tells which Asterisk this is.
+func (p *PBX) Version() Version { return p.version }
+
+// URL is the base of Asterisk's HTTP server, such as http://127.22.0.1:8088;
+// ARI lies below it at /ari.
+func (p *PBX) URL() string { return "http://" + p.net.pbx() + ":8088" }
+
+// CLI runs one command of Asterisk's console and returns what it printed.
+func (p *PBX) CLI(command string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/usr/sbin/asterisk", "-rx", command)
+	cmd.Dir = "/"
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.root}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out), fmt.Errorf("asterisk -rx %q: %w: %s", command, err, tail(out, 3))
+	}
+	return string(out), nil
+}
+
+// Restart stops Asterisk, ending all its calls, and boots it again.
+func (p *PBX) Restart() error {
+	return errors.Join(p.stop(), p.boot())
+}
+
+// Stop ends Asterisk and all its calls in good order; Boot starts it again.
+func (p *PBX) Stop() error { return p.stop() }
+
+// Boot starts an Asterisk that was stopped or killed and waits until it can
+// take calls.
+func (p *PBX) Boot() error { return p.boot() }
+
+// Kill ends Asterisk at once, as a crash would; Boot starts it again.
+func (p *PBX) Kill() error {
+	cmd, exited := p.process()
+	if cmd == nil {
+		return nil
+	}
+	if err := cmd.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	<-exited
+	return nil
+}
+
+// Freeze stops Asterisk in its tracks, connections stay open; Thaw undoes it.
+func (p *PBX) Freeze() error { return p.signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen Asterisk run on.
+func (p *PBX) Thaw() error { return p.signal(syscall.SIGCONT) }
+
+// Console is the last n lines that Asterisk printed.
+func (p *PBX) Console(n int) string {
+	b, err := os.ReadFile(p.console)
+	if err != nil {
+		return err.Error()
+	}
+	return string(tail(b, n))
+}
+
+func (p *PBX) process() (*exec.Cmd, chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cmd, p.exited
+}
+
+func (p *PBX) signal(s os.Signal) error {
+	cmd, _ := p.process()
+	if cmd == nil {
+		return fmt.Errorf("%v does not run", p.version)
+	}
+	return cmd.Process.Signal(s)
+}
+
+// mount lays a tmpfs over the shared image, so that no run sees another's
+// configuration, database or messages, and writes the configuration.
+func (p *PBX) mount() error {
+	dir, err := os.MkdirTemp(workshop, p.version.String()+"-")
+	if err != nil {
+		return err
+	}
+	p.root, p.console = filepath.Join(dir, "root"), filepath.Join(dir, "console")
+	upper, work := filepath.Join(dir, "upper"), filepath.Join(dir, "work")
+	for _, d := range []string{p.root, upper, work} {
+		if err := os.Mkdir(d, 0o755); err != nil {
+			return err
+		}
+	}
+	image := filepath.Join(images, p.version.String())
+	opts := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", image, upper, work)
+	if err := syscall.Mount("overlay", p.root, "overlay", 0, opts); err != nil {
+		return fmt.Errorf("overlay on %s: %w", image, err)
+	}
+	for _, d := range []string{"/dev", "/proc"} {
+		if err := syscall.Mount(d, filepath.Join(p.root, d), "", syscall.MS_BIND|syscall.MS_REC, ""); err != nil {
+			return fmt.Errorf("bind %s: %w", d, err)
+		}
+	}
+	return p.configure()
+}
+
+func (p *PBX) unmount() {
+	if p.root == "" {
+		return
+	}
+	// What is left goes with the mount namespace.
+	for _, d := range []string{"/dev", "/proc", ""} {
+		_ = syscall.Unmount(filepath.Join(p.root, d), syscall.MNT_DETACH)
+	}
+	_ = os.RemoveAll(filepath.Dir(p.root))
+}
+
+// boot starts Asterisk and waits until it is fully booted.
+func (p *PBX) boot() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		select {
+		case <-p.exited:
+		default:
+			return fmt.Errorf("%v runs already", p.version)
+		}
+	}
+	log, err := os.OpenFile(p.console, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command("/usr/sbin/asterisk", "-f", "-U", "asterisk", "-G", "asterisk")
+	cmd.Dir = "/"
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/var/lib/asterisk", "TZ=UTC"}
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.root, Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := spawn(cmd); err != nil {
+		return fmt.Errorf("start %v: %w", p.version, err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	p.cmd, p.exited = cmd, exited
+
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		select {
+		case <-exited:
+			return fmt.Errorf("%v ended while booting:\n%s", p.version, p.Console(20))
+		default:
+		}
+		out, err := p.CLI("core waitfullybooted")
+		if err == nil && strings.Contains(out, "fully booted") {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%v did not boot: %v\n%s", p.version, err, p.Console(20))
+		}
+	}
+}
+
+// stop ends Asterisk, by force when it does not end by itself.
+func (p *PBX) stop() error {
+	cmd, exited := p.process()
+	if cmd == nil {
+		return nil
+	}
+	_ = cmd.Process.Signal(syscall.SIGCONT)
+	_ = cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-exited:
+		return nil
+	case <-time.After(10 * time.Second):
+	}
+	_ = cmd.Process.Kill()
+	<-exited
+	return fmt.Errorf("%v did not end on SIGTERM", p.version)
+}
+
+// configure writes everything under /etc/asterisk that the lab depends on.
+func (p *PBX) configure() error {
+	etc := filepath.Join(p.root, "etc/asterisk")
+	var modules []string
+	for _, dir := range []string{"usr/lib/asterisk/modules", "usr/lib/*/asterisk/modules"} {
+		found, err := filepath.Glob(filepath.Join(p.root, dir, "*.so"))
+		if err != nil {
+			return err
+		}
+		modules = append(modules, found...)
+	}
+	if modules == nil {
+		return fmt.Errorf("the image of %v has no modules: remove it to have it built again", p.version)
+	}
+	for name, text := range p.net.files(modules) {
+		if err := os.WriteFile(filepath.Join(etc, name), bytes.TrimLeft([]byte(text), "\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
