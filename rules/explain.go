@@ -1,0 +1,54 @@
+package rules
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+)
+
+// WriteText explains the decision to a person. Times are shown in zone.
+func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
+	var b strings.Builder
+	switch {
+	case d.Send:
+		fmt.Fprintf(&b, "A text is sent, by rule %q (line %d), at %s (%s after the call).\n", d.Rule, d.RuleLine, d.DueAt.In(zone).Format("Mon 2 Jan 15:04:05 MST"), human(d.Delay))
+	default:
+		fmt.Fprintf(&b, "No text is sent: %s.\n", d.Because)
+	}
+	if d.Body != "" {
+		would := ""
+		if !d.Send {
+			would = " that would have been sent"
+		}
+		segments := "1 segment"
+		if d.Segments != 1 {
+			segments = fmt.Sprintf("%d segments", d.Segments)
+		}
+		fmt.Fprintf(&b, "\nThe text%s (message %q, %d characters, %s, %s):\n  %s\n", would, d.Message, len([]rune(d.Body)), segments, d.Encoding, strings.ReplaceAll(d.Body, "\n", "\n  "))
+	}
+	if len(d.Steps) > 0 {
+		b.WriteString("\nRules, in order:\n")
+		for _, s := range d.Steps {
+			if s.Matched {
+				fmt.Fprintf(&b, "  yes  %s (line %d)\n", s.Rule, s.Line)
+			} else {
+				fmt.Fprintf(&b, "  no   %s (line %d): %s\n", s.Rule, s.Line, s.Why)
+			}
+		}
+	}
+	b.WriteString("\nGuards on every text:\n")
+	for _, g := range d.Guards {
+		word := "ok  "
+		if !g.OK {
+			word = "STOP"
+			if g.Name == OnLine {
+				word = "wait"
+			}
+		}
+		fmt.Fprintf(&b, "  %s  %s\n", word, g.Why)
+	}
+	fmt.Fprintf(&b, "\nRules version %s.\n", d.RulesVersion)
+	_, err := io.WriteString(w, b.String())
+	return err
+}

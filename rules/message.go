@@ -1,0 +1,200 @@
+package rules
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strings"
+	"text/template"
+	"time"
+	"unicode"
+
+	"textback/pbx"
+	"textback/rules/gsm7"
+	"textback/rules/strict"
+)
+
+// values are what a message may use. A value that is not known is empty, so
+// that {{with .Name}} {{.}}{{end}} leaves nothing.
+type values struct {
+	Name        string // the caller's first name, when what the PBX shows is a person's
+	Business    string
+	Line        string // the line's name
+	LineNumber  string
+	Wait        string // "2 minutes"
+	Queue       string
+	NextOpening string // "at 8:00", "tomorrow at 8:00", "Monday at 8:00"; empty while open
+}
+
+// worst is the longest rendering to be expected.
+func worst(r *Rules) values {
+	return values{Name: "Maximiliane", Business: r.file.Business.Name, Line: "Front desk and reception", LineNumber: "+12125550100",
+		Wait: "59 minutes", Queue: "support", NextOpening: "Wednesday at 10:30"}
+}
+
+func compile(name, text string) (*message, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, errors.New("it is empty")
+	}
+	t, err := template.New(name).Option("missingkey=error").Parse(text)
+	if err != nil {
+		return nil, errors.New(mendTemplate(err))
+	}
+	return &message{name: name, tmpl: t}, nil
+}
+
+var (
+	unknownField = regexp.MustCompile(`can't evaluate field (\w+)`)
+	unknownFunc  = regexp.MustCompile(`function "(\w+)" not defined`)
+	position     = regexp.MustCompile(`^template: [^:]*(:\d+)?(:\d+)?: (executing "[^"]*" at <[^>]*>: )?`)
+)
+
+// mendTemplate puts a template's error in an admin's words.
+func mendTemplate(err error) string {
+	var names []string
+	for f := range reflect.TypeFor[values]().Fields() {
+		names = append(names, f.Name)
+	}
+	all := "{{." + strings.Join(names, "}}, {{.") + "}}"
+	switch m := err.Error(); {
+	case unknownField.MatchString(m):
+		f := unknownField.FindStringSubmatch(m)[1]
+		return fmt.Sprintf("there is no {{.%s}}%s (there are %s)", f, strict.DidYouMean(f, names), all)
+	case unknownFunc.MatchString(m):
+		f := unknownFunc.FindStringSubmatch(m)[1]
+		return fmt.Sprintf("%q is no function; a value begins with a dot: {{.%s}} (there are %s)", f, f, all)
+	default:
+		return position.ReplaceAllString(m, "")
+	}
+}
+
+var blanks = regexp.MustCompile(`[ \t]{2,}`)
+
+// render gives the text or nothing: a template that fails half way leaves no part.
+func (m *message) render(v values) (string, error) {
+	var b bytes.Buffer
+	if err := m.tmpl.Execute(&b, v); err != nil {
+		return "", errors.New(mendTemplate(err))
+	}
+	s := strings.TrimSpace(blanks.ReplaceAllString(gsm7.Normalize(b.String()), " "))
+	if s == "" {
+		return "", errors.New("nothing is left of it when its values are unknown")
+	}
+	return s, nil
+}
+
+// firstName is the caller's first name as the PBX shows it, when it looks like
+// a person's: carriers also send city names, companies and "WIRELESS CALLER".
+func firstName(shown string) string {
+	if last, first, ok := strings.Cut(shown, ","); ok {
+		shown = first + " " + last // "CALLER, SARAH"
+	}
+	words := strings.Fields(shown)
+	if len(words) < 2 || len(words) > 3 {
+		return ""
+	}
+	for _, w := range words {
+		letters := 0
+		for _, r := range w {
+			switch {
+			case unicode.IsLetter(r):
+				letters++
+			case r != '-' && r != '\'' && r != '.':
+				return ""
+			}
+		}
+		if letters == 0 || notPersons[strings.ToLower(strings.Trim(w, "."))] {
+			return ""
+		}
+	}
+	name := []rune(strings.ToLower(words[0]))
+	if len(name) < 2 || len(name) > 20 || words[0][len(words[0])-1] == '.' {
+		return ""
+	}
+	for i, r := range name {
+		if i == 0 || !unicode.IsLetter(name[i-1]) {
+			name[i] = unicode.ToUpper(r)
+		}
+	}
+	// A name written with capitals inside (McKay) stays as it is.
+	if w := words[0]; w != strings.ToUpper(w) && w != strings.ToLower(w) {
+		return w
+	}
+	return string(name)
+}
+
+// notPersons are words that a person's name does not have.
+var notPersons = func() map[string]bool {
+	m := map[string]bool{}
+	for _, w := range strings.Fields(`wireless unknown unavailable anonymous private restricted cell phone mobile toll free
+		spam scam likely risk telemarketer fraud inc llc ltd gmbh corp co company services service group center centre clinic office bank school
+		county city state department dept hospital university pharmacy restaurant hotel solutions systems international national customer
+		support sales and the of`) {
+		m[w] = true
+	}
+	return m
+}()
+
+func (r *Rules) values(c *pbx.Call) values {
+	v := values{Name: firstName(c.Caller.Name), Business: r.file.Business.Name, Line: c.Line.Name, LineNumber: c.Line.Number,
+		NextOpening: r.nextOpening(c.EndedAt)}
+	if c.Queue != nil {
+		v.Queue = c.Queue.Name
+	}
+	switch m := int(c.Wait.Round(time.Minute) / time.Minute); {
+	case m == 1:
+		v.Wait = "a minute"
+	case m > 1:
+		v.Wait = fmt.Sprintf("%d minutes", m)
+	}
+	return v
+}
+
+// open tells whether the office is open at t.
+func (r *Rules) open(t time.Time) bool {
+	t = t.In(r.zone)
+	if r.closed[t.Format("2006-01-02")] {
+		return false
+	}
+	m := t.Hour()*60 + t.Minute()
+	for _, s := range r.hours[t.Weekday()] {
+		if s.from <= m && m < s.to {
+			return true
+		}
+	}
+	return false
+}
+
+// nextOpening says when the office opens next after t, for a text; empty while
+// it is open, when there are no hours, or when it stays closed for two weeks.
+func (r *Rules) nextOpening(t time.Time) string {
+	if !r.hasHours() || r.open(t) {
+		return ""
+	}
+	t = t.In(r.zone)
+	now := t.Hour()*60 + t.Minute()
+	for d := range 15 {
+		day := time.Date(t.Year(), t.Month(), t.Day()+d, 12, 0, 0, 0, r.zone)
+		if r.closed[day.Format("2006-01-02")] {
+			continue
+		}
+		for _, s := range r.hours[day.Weekday()] {
+			if d == 0 && s.from <= now {
+				continue
+			}
+			at := fmt.Sprintf("at %d:%02d", s.from/60, s.from%60)
+			switch {
+			case d == 0:
+				return at
+			case d == 1:
+				return "tomorrow " + at
+			case d < 7:
+				return day.Weekday().String() + " " + at
+			}
+			return day.Format("January 2") + " " + at
+		}
+	}
+	return ""
+}

@@ -1,0 +1,372 @@
+// Package strict is in charge of reading YAML that people edit: it fills Go
+// structs, takes nothing it does not know, and reports every problem at once,
+// each with its place and its mend.
+package strict
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gopkg.in/yaml.v3"
+)
+
+// A Problem is one thing an admin should mend.
+type Problem struct {
+	File      string
+	Line, Col int // from 1; 0 when the problem is the whole file
+	Text      string
+	Warning   bool // textback works all the same
+}
+
+func (p Problem) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s += fmt.Sprintf(":%d:%d", p.Line, p.Col)
+	}
+	if p.Warning {
+		return s + ": warning: " + p.Text
+	}
+	return s + ": " + p.Text
+}
+
+// A Path names a value: "pbx.asterisk.outside.contexts[0]".
+type Path string
+
+// At makes a Path of keys.
+func At(keys ...string) Path { return Path(strings.Join(keys, ".")) }
+
+// Key is the value under more keys.
+func (p Path) Key(keys ...string) Path {
+	for _, k := range keys {
+		if p != "" {
+			p += "."
+		}
+		p += Path(k)
+	}
+	return p
+}
+
+// Index is the i-th item, from 0.
+func (p Path) Index(i int) Path { return p + Path("["+strconv.Itoa(i)+"]") }
+
+// A Report collects problems and knows where each value stands.
+type Report struct {
+	File     string
+	Problems []Problem
+	nodes    map[Path]*yaml.Node
+	depth    int
+	spent    int
+}
+
+// Parse fills v, a pointer to a struct whose fields carry their keys as yaml
+// tags and hold the defaults, from b. Fields may be strings, bools, ints,
+// durations, structs, pointers to these, slices, and maps with string keys. ok
+// is false when b is not YAML at all, so that checking its values is idle.
+// Sort brings the problems into the file's order in the end.
+func Parse(file string, b []byte, v any) (r *Report, ok bool) {
+	r = &Report{File: file, nodes: map[Path]*yaml.Node{}}
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	var doc yaml.Node
+	switch err := d.Decode(&doc); {
+	case err == io.EOF: // empty: all defaults
+		return r, true
+	case err != nil:
+		r.syntax(err)
+		return r, false
+	}
+	r.nodes[""] = doc.Content[0]
+	r.decode(doc.Content[0], "", reflect.ValueOf(v).Elem())
+	var second yaml.Node
+	if err := d.Decode(&second); err == nil {
+		r.Add(&second, false, "a second document begins here: put everything into one")
+	} else if err != io.EOF {
+		r.syntax(err)
+		return r, false
+	}
+	return r, true
+}
+
+// Sort brings the problems into the file's order.
+func (r *Report) Sort() {
+	slices.SortStableFunc(r.Problems, func(a, b Problem) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Col - b.Col
+	})
+}
+
+// Bad reports whether any problem is more than a warning.
+func (r *Report) Bad() bool {
+	return slices.ContainsFunc(r.Problems, func(p Problem) bool { return !p.Warning })
+}
+
+// Add reports a problem at a node, or of the whole file when it is nil.
+func (r *Report) Add(n *yaml.Node, warning bool, format string, args ...any) {
+	p := Problem{File: r.File, Text: fmt.Sprintf(format, args...), Warning: warning}
+	if n != nil {
+		p.Line, p.Col = n.Line, n.Column
+	}
+	r.Problems = append(r.Problems, p)
+}
+
+// Node returns the value at p, or the nearest one around it that the file has.
+func (r *Report) Node(p Path) *yaml.Node {
+	for {
+		if n := r.nodes[p]; n != nil {
+			return n
+		}
+		i := strings.LastIndexAny(string(p), ".[")
+		if i < 0 {
+			return r.nodes[""]
+		}
+		p = p[:i]
+	}
+}
+
+// Has reports whether the file has a value at p.
+func (r *Report) Has(p Path) bool { return r.nodes[p] != nil }
+
+// Problem reports an error at p.
+func (r *Report) Problem(p Path, format string, args ...any) { r.about(p, false, format, args...) }
+
+// Warning reports what works all the same.
+func (r *Report) Warning(p Path, format string, args ...any) { r.about(p, true, format, args...) }
+
+// about names the key when the file does not have it: then the position says too little.
+func (r *Report) about(p Path, warning bool, format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if !r.Has(p) && !strings.Contains(text, string(p)) {
+		text = string(p) + ": " + text
+	}
+	r.Add(r.Node(p), warning, "%s", text)
+}
+
+// OneOf reports a word that is none of words.
+func (r *Report) OneOf(p Path, what, got string, words ...string) {
+	r.Problem(p, "unknown %s %q%s (one of: %s)", what, got, DidYouMean(got, words), strings.Join(words, ", "))
+}
+
+var syntaxLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
+
+// syntax reports that the file is not YAML. The parser tells the line only.
+func (r *Report) syntax(err error) {
+	p := Problem{File: r.File, Text: err.Error()}
+	if m := syntaxLine.FindStringSubmatch(err.Error()); m != nil {
+		p.Text = "not valid YAML: " + m[2]
+		if p.Line, _ = strconv.Atoi(m[1]); p.Line > 0 {
+			p.Col = 1
+		}
+		if strings.Contains(m[2], "cannot start any token") {
+			p.Text += ": indent with blanks, not with tabs, and quote values that begin with @ or `"
+		}
+	}
+	r.Problems = append(r.Problems, p)
+}
+
+// Bounds against files made to exhaust: aliases of aliases grow without end.
+const (
+	maxDepth = 50
+	maxNodes = 200_000
+)
+
+var durationType = reflect.TypeFor[time.Duration]()
+
+func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
+	if r.spent++; r.spent == maxNodes {
+		r.Add(n, false, "this file is too large, or its aliases repeat too much")
+	}
+	if r.spent >= maxNodes {
+		return
+	}
+	if r.depth++; r.depth > maxDepth {
+		r.depth--
+		r.Add(n, false, "nested too deep")
+		return
+	}
+	defer func() { r.depth-- }()
+	for i := 0; n.Kind == yaml.AliasNode && i < 10; i++ {
+		n = n.Alias
+	}
+	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
+		return // "key:" with nothing after it is the default
+	}
+	switch {
+	case v.Type() == durationType:
+		r.duration(n, v)
+	case v.Kind() == reflect.Pointer:
+		if v.IsNil() {
+			v.Set(reflect.New(v.Type().Elem()))
+		}
+		r.decode(n, p, v.Elem())
+	case v.Kind() == reflect.Struct:
+		r.mapping(n, p, v)
+	case v.Kind() == reflect.Map:
+		r.anyKeys(n, p, v)
+	case v.Kind() == reflect.Slice:
+		items := []*yaml.Node{n} // one value may stand without a list
+		if n.Kind == yaml.SequenceNode {
+			items = n.Content
+		}
+		if len(items) > maxNodes {
+			return
+		}
+		v.Set(reflect.MakeSlice(v.Type(), len(items), len(items)))
+		for i, item := range items {
+			r.nodes[p.Index(i)] = item
+			r.decode(item, p.Index(i), v.Index(i))
+		}
+	case n.Kind != yaml.ScalarNode:
+		r.Add(n, false, "want %s here, not a %s", want(v), kinds[n.Kind])
+	case v.Kind() == reflect.Bool:
+		if n.Tag != "!!bool" {
+			r.Add(n, false, "%q is neither true nor false", n.Value)
+			return
+		}
+		v.SetBool(strings.EqualFold(n.Value, "true"))
+	case v.Kind() == reflect.Int:
+		i, err := strconv.Atoi(n.Value)
+		if err != nil {
+			r.Add(n, false, "%q is not a whole number", n.Value)
+			return
+		}
+		v.SetInt(int64(i))
+	case n.Tag == "!!bool":
+		r.Add(n, false, "want %s here: put %s in quotes if you mean the word", want(v), n.Value)
+	default: // numbers too, as they are written: +12125550100 needs no quotes
+		v.SetString(n.Value)
+	}
+}
+
+var kinds = map[yaml.Kind]string{yaml.MappingNode: "group of keys", yaml.SequenceNode: "list", yaml.ScalarNode: "single value"}
+
+func want(v reflect.Value) string {
+	switch {
+	case v.Type() == durationType:
+		return "a duration such as 20s"
+	case v.Kind() == reflect.Bool:
+		return "true or false"
+	case v.Kind() == reflect.Int:
+		return "a whole number"
+	case v.Kind() == reflect.Struct, v.Kind() == reflect.Map:
+		return "a group of keys"
+	}
+	return "a single value"
+}
+
+func (r *Report) duration(n *yaml.Node, v reflect.Value) {
+	if n.Kind != yaml.ScalarNode {
+		r.Add(n, false, "want %s here, not a %s", want(v), kinds[n.Kind])
+		return
+	}
+	d, err := time.ParseDuration(n.Value)
+	if err == nil {
+		v.SetInt(int64(d))
+		return
+	}
+	if _, err := strconv.ParseFloat(n.Value, 64); err == nil {
+		r.Add(n, false, "%q has no unit: write %ss, %sm or %sh", n.Value, n.Value, n.Value, n.Value)
+		return
+	}
+	r.Add(n, false, "%q is not a duration: write it like 20s, 15m or 12h", n.Value)
+}
+
+func (r *Report) mapping(n *yaml.Node, p Path, v reflect.Value) {
+	fields := map[string]reflect.Value{}
+	var names []string
+	for i := range v.NumField() {
+		if key := v.Type().Field(i).Tag.Get("yaml"); key != "-" && key != "" {
+			fields[key] = v.Field(i)
+			names = append(names, key)
+		}
+	}
+	r.pairs(n, func(key, value *yaml.Node) {
+		f, ok := fields[key.Value]
+		if !ok {
+			r.Add(key, false, "unknown key %q%s (one of: %s)", key.Value, DidYouMean(key.Value, names), strings.Join(names, ", "))
+			return
+		}
+		r.nodes[p.Key(key.Value)] = value
+		r.decode(value, p.Key(key.Value), f)
+	})
+}
+
+// anyKeys fills a map, whose keys the admin chooses.
+func (r *Report) anyKeys(n *yaml.Node, p Path, v reflect.Value) {
+	m := reflect.MakeMap(v.Type())
+	v.Set(m)
+	r.pairs(n, func(key, value *yaml.Node) {
+		r.nodes[p.Key(key.Value)] = value
+		item := reflect.New(v.Type().Elem()).Elem()
+		r.decode(value, p.Key(key.Value), item)
+		m.SetMapIndex(reflect.ValueOf(key.Value), item)
+	})
+}
+
+// pairs gives each key once to f.
+func (r *Report) pairs(n *yaml.Node, f func(key, value *yaml.Node)) {
+	if n.Kind != yaml.MappingNode {
+		r.Add(n, false, "want a group of keys here, not a %s", kinds[n.Kind])
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i], n.Content[i+1]
+		if line, twice := seen[key.Value]; twice {
+			r.Add(key, false, "%s stands here a second time: it is set in line %d already", key.Value, line)
+			continue
+		}
+		seen[key.Value] = key.Line
+		f(key, value)
+	}
+}
+
+// DidYouMean returns "; did you mean X?" for the nearest of words, or nothing
+// when none is near.
+func DidYouMean(got string, words []string) string {
+	best, least := "", 3
+	for _, w := range words {
+		if len(got) > 64 {
+			break
+		}
+		if d := distance(strings.ToLower(got), strings.ToLower(w)); d < least && d < len(w) {
+			best, least = w, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return "; did you mean " + best + "?"
+}
+
+// distance is the number of letters to change, insert, leave out or swap with their neighbour.
+func distance(a, b string) int {
+	rows := make([][]int, len(a)+1)
+	for i := range rows {
+		rows[i] = make([]int, len(b)+1)
+		rows[i][0] = i
+	}
+	for j := range rows[0] {
+		rows[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
+			}
+		}
+	}
+	return rows[len(a)][len(b)]
+}
