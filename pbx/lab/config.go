@@ -79,7 +79,7 @@ exten => s,1,Read(OK,beep,1,,1,3)
 		inside += fmt.Sprintf("exten => %s,1,Park(%s)\nexten => %s,1,ParkedCall(%s,%s)\n", s.lot(), s.Name, s.slot(), s.Name, s.slot())
 		further += s.fill(s.further) + "\n"
 		if s.queue != "" {
-			queues += "[" + s.Name + "]\nstrategy = ringall\nretry = 1\n" + s.fill(s.queue) + "\n"
+			queues += "[" + s.Name + "]\nstrategy = ringall\n" + s.fill(s.queue) + "\n"
 		}
 		parking += fmt.Sprintf("[%s]\nparkpos = %s-%s\ncontext = parkedcalls-%s\nparkingtime = 3\ncomebacktoorigin = no\ncomebackcontext = parkedcallstimeout\n",
 			s.Name, s.slot(), s.slot(), s.Name)

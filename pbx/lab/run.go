@@ -67,9 +67,7 @@ func run(ctx context.Context, p *PBX, s *Scenario) (err error) {
 	}()
 	for _, ph := range s.phones {
 		ph.refer, ph.contact = s.fill(ph.refer), s.fill(ph.contact)
-		for i := range ph.keys {
-			ph.keys[i].digit = s.fill(ph.keys[i].digit)
-		}
+		ph.keys = s.fillKeys(ph.keys)
 		addr := p.net.far(s)
 		if ph.role != "far" {
 			addr = p.net.phone(s, int(ph.role[0]-'a')+1)
@@ -114,6 +112,7 @@ func call(ctx context.Context, p *PBX, s *Scenario, i int, c caller, dir, tone s
 	if c.to != "" {
 		to = s.fill(c.to)
 	}
+	c.keys = s.fillKeys(c.keys)
 	// Its own port: a desk phone may be waiting for calls on 5060.
 	sp, err := start(dir, fmt.Sprintf("caller-%d", i+1), c.script(number, tone), addr, 5070,
 		"-m", "1", "-s", to, p.net.pbx()+":5060")

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -87,11 +88,18 @@ func (s *Scenario) fill(text string) string {
 	).Replace(text)
 }
 
+func (s *Scenario) fillKeys(keys []key) (filled []key) {
+	for _, k := range keys {
+		filled = append(filled, key{k.after, s.fill(k.digits)})
+	}
+	return filled
+}
+
 // Scenarios lists everything the lab can play, the same on every Version.
 func Scenarios() []Scenario { return scenarios() }
 
 var scenarios = sync.OnceValue(func() []Scenario {
-	all := write()
+	all := slices.Concat(plain(), groups(), forwards(), transfers(), confirmations(), unattended(), mailboxes(), queues(), others())
 	for i := range all {
 		s := &all[i]
 		s.index = i
@@ -102,6 +110,7 @@ var scenarios = sync.OnceValue(func() []Scenario {
 			if c.AnsweredBy != "" {
 				c.AnsweredBy = s.Extension(c.AnsweredBy)
 			}
+			c.Queue = s.fill(c.Queue)
 			for k := range c.Attempts {
 				if a := &c.Attempts[k]; a.Phone != "" {
 					a.Phone = s.Extension(a.Phone)

@@ -34,19 +34,10 @@ type caller struct {
 	talk   time.Duration // hangs up after so long (since the last key); 0: the PBX hangs up
 }
 
-// A key is pressed some time after the one before it.
+// A key press is one or more digits, the first some time after whatever came before.
 type key struct {
-	after time.Duration
-	digit string
-}
-
-// press presses digits one after the other, the first after a pause.
-func press(after time.Duration, digits string) (keys []key) {
-	for _, d := range strings.Split(digits, "") {
-		keys = append(keys, key{after, d})
-		after = 200 * time.Millisecond
-	}
-	return keys
+	after  time.Duration
+	digits string
 }
 
 const sdp = `Content-Type: application/sdp
@@ -118,8 +109,16 @@ func (s *script) bye() {
 	s.send("SIP/2.0 200 OK\n" + echo + empty)
 }
 
-func info(headers func(method string) string, digit string) string {
-	return headers("INFO") + "Content-Type: application/dtmf-relay\nContent-Length: [len]\n\nSignal=" + digit + "\nDuration=100\n"
+// press sends digits as INFO requests; headers gives those of the next request.
+func (s *script) press(keys []key, headers func(method string) string) {
+	for _, k := range keys {
+		s.pause(k.after)
+		for _, digit := range k.digits {
+			s.reliably(headers("INFO") + "Content-Type: application/dtmf-relay\nContent-Length: [len]\n\nSignal=" + string(digit) + "\nDuration=100\n")
+			s.response(200)
+			s.pause(150 * time.Millisecond)
+		}
+	}
 }
 
 // script writes what the phone does. pbx is the address of the PBX.
@@ -165,11 +164,7 @@ To: [$1]
 Call-ID: [call_id]
 ` + fmt.Sprintf("CSeq: %d %s\n", cseq, method) + "Max-Forwards: 70\n" + contact
 	}
-	for _, k := range p.keys {
-		s.pause(k.after)
-		s.reliably(info(headers, k.digit))
-		s.response(200)
-	}
+	s.press(p.keys, headers)
 	switch {
 	case p.refer != "":
 		s.pause(time.Second)
@@ -241,11 +236,7 @@ func (c caller) script(number, tone string) string {
 		cseq++
 		return request(method, via, to, cseq)
 	}
-	for _, k := range c.keys {
-		s.pause(k.after)
-		s.reliably(info(headers, k.digit))
-		s.response(200)
-	}
+	s.press(c.keys, headers)
 	if c.talk != 0 {
 		s.pause(c.talk)
 		s.reliably(headers("BYE") + empty)
