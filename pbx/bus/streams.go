@@ -343,6 +343,7 @@ func Calls(ctx context.Context, nc *nats.Conn, since time.Time, f func(*pbx.Call
 	if err != nil {
 		return fmt.Errorf("read calls: %w", err)
 	}
+	defer DropConsumer(ctx, s, cons)
 	for last := s.CachedInfo().State.LastSeq; last > 0; {
 		batch, err := cons.FetchNoWait(500)
 		if err != nil {
@@ -370,6 +371,14 @@ func Calls(ctx context.Context, nc *nats.Conn, since time.Time, f func(*pbx.Call
 		}
 	}
 	return nil
+}
+
+// DropConsumer removes a consumer that is no longer read from: left to its
+// inactivity timeout, many of them would reach the server's limit.
+func DropConsumer(ctx context.Context, s jetstream.Stream, c jetstream.Consumer) {
+	if info := c.CachedInfo(); info != nil {
+		_ = s.DeleteConsumer(ctx, info.Name)
+	}
 }
 
 // PlannerConsumer is the durable consumer that plans texts from CALLS.

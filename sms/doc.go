@@ -1,0 +1,42 @@
+// Package sms is in charge of everything between a finished call and one text:
+// the decision's record, its delay, the hand-over to a provider, and what is
+// known of its fate.
+//
+// # The machine
+//
+//	            decided against ──▶ suppressed
+//	call ─▶ plan ─▶ scheduled ─▶ submitting ─▶ sent
+//	                 │  ▲  │          │ │ └───▶ failed   refused for good
+//	                 │  └──┼──────────┘ └─────▶ held     fate unknown: an admin decides
+//	                 │     └▶ failed   not taken while fresh
+//	                 └──────▶ cancelled reached, opted out, stale … before it left
+//
+// Each arrow is one atomic batch in the stream SMS: the job's new record, made
+// on the very version that was read (compare and set), the caller's record and
+// an event. Acknowledgements of messages are only hints: after a kill they come
+// again, and whoever gets one looks at the record first.
+//
+// # Never two
+//
+// A job's id is made of its call, and its record is created only where there is
+// none. It becomes submitting in a batch that also asserts that the caller's
+// record has not changed since the guards were asked: an opt-out, a call that
+// got through or another plan stored before always wins. Only who stored that
+// batch calls the provider, once. What was submitting when a process died is
+// never submitted again by itself, except to a transport that honours the
+// job's id as an idempotency key; it is looked up where the provider can be
+// asked, else held.
+//
+// # Never none
+//
+// A call is acknowledged to CALLS only once its job is stored. A job carries
+// its due time; the timer that wakes it is a message schedule in the same
+// batch, and a scan at start and every minute finds jobs whose timer was lost.
+// What the provider definitely did not take is tried again while it is fresh.
+//
+// # What remains
+//
+// A process that dies between handing a text to a provider that can neither be
+// asked nor honours ids, and storing the answer, leaves it held: textback does
+// not know, and says so.
+package sms

@@ -1,0 +1,469 @@
+package sms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"textback/pbx"
+	"textback/pbx/bus"
+	"textback/pbx/event"
+	"textback/rules"
+)
+
+// dueMsg looks at the job that a due message names. The message itself proves
+// nothing: timers fire twice, acknowledgements get lost.
+func (s *Sender) dueMsg(ctx context.Context, m jetstream.Msg) {
+	id := strings.TrimPrefix(m.Subject(), prefix+"due.")
+	select {
+	case s.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		defer func() { <-s.slots }()
+		if s.due(ctx, id) {
+			_ = m.Ack()
+		}
+	}()
+}
+
+// due brings a job as far as it goes now. done is false when ctx ended first:
+// then the message comes again.
+func (s *Sender) due(ctx context.Context, id string) (done bool) {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		// What has begun is ended in order, whatever ctx says.
+		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.SubmitTimeout+6*requestTime)
+		err := s.step(wctx, id)
+		cancel()
+		var again errAgain
+		switch {
+		case err == nil:
+			return true
+		case errors.As(err, &again):
+			if err = s.wake(ctx, id, s.opt.Now().Add(again.after)); err == nil {
+				return true
+			}
+		}
+		if s.quit.Err() != nil {
+			return false
+		}
+		if !errors.Is(err, bus.ErrWrongSequence) {
+			s.opt.Log.Error("a due text could not be looked at; trying again", "job", id, "error", err)
+		} else {
+			pause = time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause):
+		}
+	}
+}
+
+// wake sets the job's timer.
+func (s *Sender) wake(ctx context.Context, id string, at time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTime)
+	defer cancel()
+	_, err := bus.Publish(ctx, s.opt.NC, timer(id, at))
+	return err
+}
+
+// step reads the job and does the next thing. ErrWrongSequence means that
+// somebody else did something meanwhile.
+func (s *Sender) step(ctx context.Context, id string) error {
+	var j Job
+	jseq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
+	if err != nil {
+		return err
+	}
+	if jseq == 0 {
+		return nil // its record has aged out
+	}
+	unlock := s.locks.lock(j.Caller)
+	defer unlock()
+	if jseq, err = read(ctx, s.opt.NC, Stream, jobSubject(id), &j); err != nil || jseq == 0 {
+		return err
+	}
+	now := s.opt.Now()
+	switch {
+	case j.State == Submitting:
+		return s.recover(ctx, &j, jseq, now)
+	case j.State != Scheduled:
+		return nil
+	case j.DueAt.After(now.Add(5 * time.Millisecond)):
+		return errAgain{j.DueAt.Sub(now)}
+	}
+
+	// On a line now? Asked first; then every call that had ended by then must have
+	// been planned, so that a call that got through cannot fall between the two.
+	onLine, err := s.onLine(ctx, &j)
+	if err != nil {
+		return err
+	}
+	if err := s.caughtUp(ctx); err != nil {
+		return err
+	}
+	var c Caller
+	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &c)
+	if err != nil {
+		return err
+	}
+	out, err := s.opt.OptOuts.out(ctx, j.Caller)
+	if err != nil {
+		return err
+	}
+	f := rules.Facts{Call: j.call(), OptedOut: out, OnLine: onLine, GotThrough: c.GotThrough}
+	why, because := s.opt.Rules().Recheck(f, now)
+	if why == "" && now.After(j.FreshUntil) {
+		why, because = rules.Stale, "the call ended too long ago"
+	}
+	switch why {
+	case "":
+	case rules.OnLine:
+		return errAgain{lookAgain}
+	case rules.Stale:
+		if j.Attempt > 0 {
+			s.set(&j, Failed, "expired", "the provider did not take it while it was fresh")
+			return s.finish(ctx, &j, jseq)
+		}
+		fallthrough
+	default:
+		s.set(&j, Cancelled, why, because)
+		return s.finish(ctx, &j, jseq)
+	}
+
+	s.set(&j, Submitting, "", "")
+	j.Attempt++
+	j.Owner, j.SubmittedAt = s.owner, now.UTC()
+	msgs, err := s.jobMsgs(&j, jseq)
+	if err != nil {
+		return err
+	}
+	// The caller's record must still be the one that the guards were asked about.
+	msgs[1].Header.Set(bus.HdrExpectSeq, fmt.Sprint(cseq))
+	msgs[1].Header.Set(bus.HdrExpectSubject, callerSubject(j.Caller))
+	if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
+		if errors.Is(err, bus.ErrWrongSequence) {
+			return err
+		}
+		// Stored or not? The record tells; owner and attempt are this one's alone.
+		var have Job
+		if _, rerr := read(ctx, s.opt.NC, Stream, jobSubject(id), &have); rerr != nil || have.State != Submitting || have.Owner != j.Owner || have.Attempt != j.Attempt {
+			return errors.Join(err, rerr)
+		}
+	}
+	s.told(&j)
+	return s.submit(ctx, &j)
+}
+
+// call is what the guards must know of a planned job's call.
+func (j *Job) call() *pbx.Call {
+	return &pbx.Call{Direction: pbx.Inbound, Outcome: pbx.RangOut, Certain: true, EndedAt: j.CallEndedAt, Caller: pbx.Caller{Number: j.To, Raw: j.To}}
+}
+
+// onLine tells whether the job's caller is on a line or in a queue right now.
+func (s *Sender) onLine(ctx context.Context, j *Job) (bool, error) {
+	live, err := bus.LiveCalls(ctx, s.opt.NC, "")
+	if err != nil {
+		return false, err
+	}
+	for _, l := range live {
+		if l.Caller.Number == j.To && event.ID(l.Call) != j.Call && !l.Stale(s.opt.Now()) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// caughtUp waits, a little, until every call stored by now has been planned.
+func (s *Sender) caughtUp(ctx context.Context) error {
+	js, err := jetstream.New(s.opt.NC)
+	if err != nil {
+		return err
+	}
+	st, err := js.Stream(ctx, bus.CallsStream)
+	if err != nil {
+		return err
+	}
+	last := st.CachedInfo().State.LastSeq
+	if s.planned.Load() >= last {
+		return nil
+	}
+	cons, err := st.Consumer(ctx, "planner")
+	if err != nil {
+		return err
+	}
+	info := cons.CachedInfo()
+	if info.AckFloor.Stream >= last || info.NumPending == 0 && info.NumAckPending == 0 {
+		return nil
+	}
+	return errAgain{catchUp}
+}
+
+// submit hands the job over and stores the answer.
+func (s *Sender) submit(ctx context.Context, j *Job) error {
+	sctx, cancel := context.WithTimeout(ctx, s.opt.SubmitTimeout)
+	start := time.Now()
+	r, err := s.opt.Transport.Submit(sctx, Message{ID: j.ID, From: j.From, To: j.To, Body: j.Body})
+	cancel()
+	if s.opt.Submitted != nil {
+		s.opt.Submitted(time.Since(start))
+	}
+	return s.answer(ctx, j, r, err)
+}
+
+// answer stores what a submission came to. It is repeated until it is stored:
+// only this process knows it.
+func (s *Sender) answer(ctx context.Context, j *Job, r Receipt, err error) error {
+	attempt := j.Attempt
+	var e *Error
+	if errors.As(err, &e) {
+		j.ProviderCode = e.Code
+	}
+	var retryAt time.Time
+	switch class := ClassOf(err); {
+	case err == nil:
+		s.set(j, Sent, "", "")
+		j.ProviderID = r.ProviderID
+		if r.Segments > 0 {
+			j.Segments = r.Segments
+		}
+	case class == Ambiguous:
+		return s.ambiguous(ctx, j, err)
+	case class.Retryable():
+		retryAt = s.opt.Now().Add(pauseAfter(j.Attempt))
+		if retryAt.After(j.FreshUntil) {
+			s.set(j, Failed, string(class), "not taken while it was fresh: "+err.Error())
+			break
+		}
+		s.set(j, Scheduled, string(class), "tried again: "+err.Error())
+		j.DueAt = retryAt.UTC()
+	default:
+		s.set(j, Failed, string(class), err.Error())
+	}
+	return s.store(j, attempt, class(err) == OptedOut)
+}
+
+func class(err error) Class {
+	if err == nil {
+		return ""
+	}
+	return ClassOf(err)
+}
+
+// pauseAfter grows with each attempt.
+func pauseAfter(attempt int) time.Duration {
+	d := firstRetry
+	for ; attempt > 1 && d < maxRetry; attempt-- {
+		d *= 2
+	}
+	return min(d, maxRetry)
+}
+
+// ambiguous deals with a text that may or may not be on its way.
+func (s *Sender) ambiguous(ctx context.Context, j *Job, cause error) error {
+	if t, ok := s.opt.Transport.(Idempotent); ok && t.HonoursID() && s.opt.Now().Before(j.FreshUntil) {
+		// The same id again is the same text, for this provider.
+		s.opt.Log.Warn("the provider's answer is not clear; asking again with the same id", "job", j.ID, "error", cause)
+		return errAgain{firstRetry}
+	}
+	m := Message{ID: j.ID, From: j.From, To: j.To, Body: j.Body}
+	var r Receipt
+	var found bool
+	err := errors.New("the provider cannot be asked")
+	switch t := s.opt.Transport.(type) {
+	case attemptAsker:
+		r, found, err = t.FateSince(ctx, m, j.SubmittedAt)
+	case FateAsker:
+		r, found, err = t.Fate(ctx, m)
+	}
+	if err == nil && found {
+		s.set(j, Sent, "", "found at the provider after an unclear answer")
+		j.ProviderID = r.ProviderID
+		return s.store(j, j.Attempt, false)
+	}
+	// Not found is not proof: the provider may list it late. Held, for a person.
+	s.set(j, Held, string(Ambiguous), fmt.Sprintf("it is not known whether the provider took it: %v", cause))
+	return s.store(j, j.Attempt, false)
+}
+
+// recover looks at a job that is submitting: with a process that lives, or
+// with one that died.
+func (s *Sender) recover(ctx context.Context, j *Job, jseq uint64, now time.Time) error {
+	if j.Owner == s.owner {
+		if t, ok := s.opt.Transport.(Idempotent); ok && t.HonoursID() {
+			return s.again(ctx, j, jseq)
+		}
+		return nil // with another goroutine of this process, which stores the answer until it is stored
+	}
+	dead := j.SubmittedAt.Add(s.opt.SubmitTimeout + 15*time.Second)
+	if !s.opt.Alone && now.Before(dead) {
+		return errAgain{dead.Sub(now)}
+	}
+	if t, ok := s.opt.Transport.(Idempotent); ok && t.HonoursID() {
+		return s.again(ctx, j, jseq)
+	}
+	return s.ambiguous(ctx, j, errors.New("textback ended between the hand-over and the answer"))
+}
+
+// again submits a second time under the same id, to a provider for which that
+// is the same text.
+func (s *Sender) again(ctx context.Context, j *Job, jseq uint64) error {
+	if s.opt.Now().After(j.FreshUntil) {
+		return s.hold(j, "its fate was not known before it became stale")
+	}
+	j.Attempt++
+	j.Owner, j.SubmittedAt, j.UpdatedAt = s.owner, s.opt.Now().UTC(), s.opt.Now().UTC()
+	m, err := record(jobSubject(j.ID), j, jseq, jobTTL)
+	if err != nil {
+		return err
+	}
+	if _, err := bus.Publish(ctx, s.opt.NC, m); err != nil {
+		return err
+	}
+	return s.submit(ctx, j)
+}
+
+func (s *Sender) hold(j *Job, because string) error {
+	s.set(j, Held, string(Ambiguous), because)
+	return s.store(j, j.Attempt, false)
+}
+
+// store writes the answer to attempt into the job's record. Nobody else may
+// answer it, so it is written on whatever version the record has now.
+func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
+	if optedOut {
+		octx, cancel := context.WithTimeout(s.quit, requestTime)
+		defer cancel()
+		if err := s.opt.OptOuts.set(octx, j.Caller, true, "carrier", s.opt.Now().UTC()); err != nil {
+			s.opt.Log.Error("an opt-out learned from the provider could not be stored; it will be learned again", "job", j.ID, "error", err)
+		}
+	}
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		rctx, cancel := context.WithTimeout(s.quit, requestTime)
+		var have Job
+		jseq, err := read(rctx, s.opt.NC, Stream, jobSubject(j.ID), &have)
+		if err == nil && (have.State != Submitting || have.Attempt != attempt) {
+			cancel()
+			return nil // stored already: the acknowledgement was lost
+		}
+		if err == nil {
+			err = s.finish(rctx, j, jseq)
+		}
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, bus.ErrWrongSequence) {
+			s.opt.Log.Error("a provider's answer could not be stored; trying again", "job", j.ID, "state", j.State, "error", err)
+		}
+		select {
+		case <-s.quit.Done():
+			return fmt.Errorf("store the answer of job %s: %w", j.ID, s.quit.Err())
+		case <-time.After(pause):
+		}
+	}
+}
+
+// finish stores a job's new state together with its caller's record.
+func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
+	var c Caller
+	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &c)
+	if err != nil {
+		return err
+	}
+	if !j.Open() {
+		c.closed(j)
+	}
+	if j.State == Sent || j.State == Held {
+		c.LastTextAt = s.opt.Now().UTC()
+	}
+	msgs, err := s.jobMsgs(j, jseq)
+	if err != nil {
+		return err
+	}
+	m, err := record(callerSubject(j.Caller), &c, cseq, callerTTL)
+	if err != nil {
+		return err
+	}
+	msgs = append(msgs, m)
+	if j.State == Scheduled {
+		msgs = append([]*nats.Msg{timer(j.ID, j.DueAt)}, msgs...)
+	}
+	if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
+		return err
+	}
+	s.told(j)
+	return nil
+}
+
+// audit finds jobs whose wake-up was lost and jobs whose sender has died.
+func (s *Sender) audit(ctx context.Context, start bool) {
+	actx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	now := s.opt.Now()
+	var late []string
+	err := Jobs(actx, s.opt.NC, func(j *Job) {
+		switch {
+		case j.State == Scheduled && now.Sub(j.DueAt) > auditEvery,
+			j.State == Scheduled && start && now.After(j.DueAt),
+			j.State == Submitting && j.Owner != s.owner && (start || now.Sub(j.SubmittedAt) > s.opt.SubmitTimeout+auditEvery),
+			j.State == Submitting && j.Owner == s.owner && now.Sub(j.SubmittedAt) > 2*s.opt.SubmitTimeout+auditEvery:
+			late = append(late, j.ID)
+		}
+	})
+	if err != nil {
+		if ctx.Err() == nil {
+			s.opt.Log.Error("jobs could not be looked through; tried again in a minute", "error", err)
+		}
+		return
+	}
+	for _, id := range late {
+		if _, err := bus.Publish(actx, s.opt.NC, message(dueSubject(id), nil, dueTTL)); err != nil && ctx.Err() == nil {
+			s.opt.Log.Error("a late job could not be woken", "job", id, "error", err)
+		}
+	}
+}
+
+// ErrNotHeld is the answer to resolving a job that waits for nobody.
+var ErrNotHeld = errors.New("the job is not held")
+
+// Resolve settles a held job by hand: the admin found out that the text was
+// sent, or that it was not and shall not be.
+func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool) error {
+	for {
+		var j Job
+		seq, err := read(ctx, nc, Stream, jobSubject(id), &j)
+		switch {
+		case err != nil:
+			return err
+		case seq == 0:
+			return fmt.Errorf("job %s: %w", id, bus.ErrNotFound)
+		case j.State != Held:
+			return fmt.Errorf("job %s is %s: %w", id, j.State, ErrNotHeld)
+		}
+		j.State, j.Why, j.Because, j.UpdatedAt = Failed, "by_hand", "the admin says that it was not sent", time.Now().UTC()
+		if sent {
+			j.State, j.Because = Sent, "the admin says that it was sent"
+		}
+		m, err := record(jobSubject(id), &j, seq, jobTTL)
+		if err != nil {
+			return err
+		}
+		e, err := happened(&j)
+		if err != nil {
+			return err
+		}
+		if _, err = bus.Batch(ctx, nc, m, e); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
+			return err
+		}
+	}
+}

@@ -1,0 +1,194 @@
+package sms
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"textback/pbx/bus"
+)
+
+// State is where a job stands. See the package comment for the whole machine.
+type State string
+
+const (
+	Scheduled  State = "scheduled"  // waits for its due time
+	Submitting State = "submitting" // is, or was when the process died, with the provider
+	Sent       State = "sent"       // the provider took it
+	Failed     State = "failed"     // the provider refused it for good, or it was not taken while fresh
+	Held       State = "held"       // its fate cannot be known: an admin decides
+	Cancelled  State = "cancelled"  // planned, then made pointless before it left
+	Suppressed State = "suppressed" // decided against
+)
+
+// Job is one text, planned or decided against, for one call. The record under
+// textback.v1.sms.job.<id> is the truth about it.
+type Job struct {
+	ID           string    `json:"id"`
+	Call         string    `json:"call"` // the event's id: site/call
+	Site         string    `json:"site"`
+	Caller       string    `json:"caller"` // key of the caller's record
+	To           string    `json:"to,omitempty"`
+	From         string    `json:"from,omitempty"`
+	Line         string    `json:"line,omitempty"`
+	Body         string    `json:"body,omitempty"`
+	Segments     int       `json:"segments,omitempty"`
+	Rule         string    `json:"rule,omitempty"`
+	Message      string    `json:"message,omitempty"`
+	RulesVersion string    `json:"rules_version,omitempty"`
+	State        State     `json:"state"`
+	Why          string    `json:"why,omitempty"`     // a word: the guard, or the provider's error class
+	Because      string    `json:"because,omitempty"` // a sentence
+	CallEndedAt  time.Time `json:"call_ended_at"`
+	DueAt        time.Time `json:"due_at,omitzero"`
+	FreshUntil   time.Time `json:"fresh_until,omitzero"`
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
+	Attempt      int       `json:"attempt,omitempty"`     // submissions begun
+	Owner        string    `json:"owner,omitempty"`       // the process that submits
+	SubmittedAt  time.Time `json:"submitted_at,omitzero"` // when the last submission began
+	ProviderID   string    `json:"provider_id,omitempty"`
+	ProviderCode string    `json:"provider_code,omitempty"`
+	First        bool      `json:"first,omitempty"` // it is its episode's first text
+}
+
+// Open reports whether the job may still become a text by itself.
+func (j *Job) Open() bool { return j.State == Scheduled || j.State == Submitting }
+
+// Caller is what is remembered of a caller, under textback.v1.sms.caller.<key>.
+// Every plan and every submission is made against one version of it.
+type Caller struct {
+	OpenedAt    time.Time `json:"opened_at,omitzero"`     // of the episode
+	FirstTextAt time.Time `json:"first_text_at,omitzero"` // when the episode's first text was planned
+	LastTextAt  time.Time `json:"last_text_at,omitzero"`
+	Calls       int       `json:"calls,omitempty"` // missed calls in the episode
+	GotThrough  time.Time `json:"got_through,omitzero"`
+	Open        []string  `json:"open,omitempty"`   // jobs that may still become texts
+	StopAt      time.Time `json:"stop_at,omitzero"` // last opt-out or its withdrawal: any change here stops a submission half way
+}
+
+// Subjects of the stream SMS. Ids and keys are hex and '-': safe tokens.
+const (
+	Stream       = "SMS"
+	OptOutStream = "OPTOUT"
+	prefix       = "textback.v1.sms."
+	optOutPrefix = "textback.v1.optout."
+)
+
+func jobSubject(id string) string            { return prefix + "job." + id }
+func callerSubject(k string) string          { return prefix + "caller." + k }
+func timerSubject(id string) string          { return prefix + "timer." + id }
+func dueSubject(id string) string            { return prefix + "due." + id }
+func optOutSubject(k string) string          { return optOutPrefix + k }
+func eventSubject(id string, s State) string { return prefix + "event." + id + "." + string(s) }
+
+// How long records live.
+const (
+	jobTTL    = 90 * 24 * time.Hour
+	callerTTL = 60 * 24 * time.Hour
+	dueTTL    = 48 * time.Hour
+	eventTTL  = 400 * 24 * time.Hour
+)
+
+// Key is the site's secret that turns numbers into caller keys, so that no
+// number stands in a subject.
+type Key []byte
+
+// LoadKey reads the key in dir, and makes one the first time. Several senders
+// on one NATS server must share the file.
+func LoadKey(dir string) (Key, error) {
+	path := filepath.Join(dir, "caller.key")
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		var k [32]byte
+		if _, err := rand.Read(k[:]); err != nil {
+			return nil, err
+		}
+		f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("make the key of callers: %w", err)
+		}
+		_, err = f.WriteString(hex.EncodeToString(k[:]) + "\n")
+		err = errors.Join(err, f.Sync(), f.Close())
+		if err == nil {
+			err = os.Rename(path+".new", path)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("make the key of callers: %w", err)
+		}
+		return k[:], nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the key of callers: %w", err)
+	}
+	k, err := hex.DecodeString(strings.TrimSpace(string(b)))
+	if err != nil || len(k) < 16 {
+		return nil, fmt.Errorf("the key of callers %s is damaged: restore it from a backup; without it nobody's opt-out is known", path)
+	}
+	return k, nil
+}
+
+// Caller is the key of a number's records.
+func (k Key) Caller(number string) string {
+	m := hmac.New(sha256.New, k)
+	m.Write([]byte(number))
+	return hex.EncodeToString(m.Sum(nil)[:10])
+}
+
+// Mask shortens a number for logs: its country and its last two digits stay.
+func Mask(number string) string {
+	if len(number) < 7 {
+		return strings.Repeat("*", len(number))
+	}
+	return number[:2] + strings.Repeat("*", len(number)-4) + number[len(number)-2:]
+}
+
+// record makes a message of v that must find its subject at sequence seq.
+func record(subject string, v any, seq uint64, ttl time.Duration) (*nats.Msg, error) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", subject, err)
+	}
+	m := message(subject, b, ttl)
+	m.Header.Set(bus.HdrExpectSeq, fmt.Sprint(seq))
+	return m, nil
+}
+
+func message(subject string, data []byte, ttl time.Duration) *nats.Msg {
+	m := nats.NewMsg(subject)
+	m.Data = data
+	m.Header.Set("Nats-TTL", fmt.Sprintf("%ds", int(ttl/time.Second)))
+	return m
+}
+
+// timer makes the schedule that wakes job id at t. It is a hint: whoever gets
+// it looks at the job.
+func timer(id string, t time.Time) *nats.Msg {
+	m := message(timerSubject(id), nil, max(time.Until(t), 0)+26*time.Hour)
+	// Not in whole seconds: that would fire early.
+	m.Header.Set("Nats-Schedule", "@at "+t.UTC().Format(time.RFC3339Nano))
+	m.Header.Set("Nats-Schedule-Target", dueSubject(id))
+	m.Header.Set("Nats-Schedule-TTL", fmt.Sprintf("%ds", int(dueTTL/time.Second)))
+	return m
+}
+
+// happened makes the event of a job's new state, for whoever listens.
+func happened(j *Job) (*nats.Msg, error) {
+	e := *j
+	e.Body = "" // what was written stays between the caller and the office
+	b, err := json.Marshal(&e)
+	if err != nil {
+		return nil, err
+	}
+	return message(eventSubject(j.ID, j.State), b, eventTTL), nil
+}

@@ -1,0 +1,507 @@
+package sms
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"textback/pbx"
+	"textback/pbx/bus"
+	"textback/pbx/event"
+	"textback/rules"
+)
+
+// A Decider says what becomes of a call. *rules.Rules is one.
+type Decider interface {
+	Decide(f rules.Facts, now time.Time) rules.Decision
+	Recheck(f rules.Facts, now time.Time) (suppressed, because string)
+}
+
+// An attemptAsker is a FateAsker that is told when the attempt was made, which
+// it cannot know after a restart.
+type attemptAsker interface {
+	FateSince(ctx context.Context, m Message, attempted time.Time) (Receipt, bool, error)
+}
+
+// SenderOptions are a sender's parts. NC, Key, Rules and Transport are needed.
+type SenderOptions struct {
+	NC        *nats.Conn
+	Site      string
+	Key       Key
+	OptOuts   *OptOuts
+	Rules     func() Decider // asked at each decision: rules are reloaded
+	Transport Transport
+	From      func(line string) string // the sender for a line's texts; may be nil
+
+	GotThroughTalk time.Duration // talk time from which an outbound call counts as got through (20 s)
+	SubmitTimeout  time.Duration // how long a provider may take to answer (40 s)
+	Alone          bool          // no other sender shares the stream: whatever is submitting at start is dead
+	ShowNumbers    bool          // numbers in logs in full
+	Log            *slog.Logger
+	Now            func() time.Time // nil means time.Now
+
+	// Observe, if set, is told of every new state of a job.
+	Observe func(j *Job)
+	// Submitted, if set, is told how long the provider took.
+	Submitted func(took time.Duration)
+}
+
+// A Sender plans a text for each call that deserves one and hands it over when
+// it is due. Several may share one NATS server.
+type Sender struct {
+	opt     SenderOptions
+	owner   string
+	planned atomic.Uint64 // last call's sequence that this process has planned
+	locks   callerLocks
+	wg      sync.WaitGroup
+	slots   chan struct{}   // bounds concurrent submissions
+	quit    context.Context // ends some seconds after Run's: answers are stored until then
+}
+
+// Pauses and bounds.
+const (
+	lookAgain   = 2 * time.Second        // while a caller is on a line
+	catchUp     = 150 * time.Millisecond // while calls are still to be planned
+	firstRetry  = 5 * time.Second
+	maxRetry    = 2 * time.Minute
+	auditEvery  = time.Minute
+	requestTime = 10 * time.Second
+)
+
+// NewSender makes a Sender; Run starts it.
+func NewSender(opt SenderOptions) (*Sender, error) {
+	if opt.NC == nil || opt.Rules == nil || opt.Transport == nil || len(opt.Key) == 0 || opt.OptOuts == nil {
+		return nil, errors.New("a sender needs NATS, a key, opt-outs, rules and a transport")
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d == 0 {
+			*d = v
+		}
+	}
+	def(&opt.GotThroughTalk, 20*time.Second)
+	def(&opt.SubmitTimeout, 40*time.Second)
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Now == nil {
+		opt.Now = time.Now
+	}
+	if opt.From == nil {
+		opt.From = func(line string) string { return line }
+	}
+	host, _ := os.Hostname()
+	return &Sender{opt: opt, owner: host + "-" + nuid.Next(), slots: make(chan struct{}, 16)}, nil
+}
+
+// Run plans and sends until ctx ends, then waits for what is with the provider.
+func (s *Sender) Run(ctx context.Context) error {
+	js, err := jetstream.New(s.opt.NC)
+	if err != nil {
+		return err
+	}
+	quit, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	s.quit = quit
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.opt.SubmitTimeout, stop) })()
+	s.audit(ctx, true)
+	var loops sync.WaitGroup
+	loops.Add(3)
+	go func() { defer loops.Done(); s.consume(ctx, js, bus.CallsStream, "planner", s.planMsg) }()
+	go func() { defer loops.Done(); s.consume(ctx, js, Stream, "sender", s.dueMsg) }()
+	go func() {
+		defer loops.Done()
+		t := time.NewTicker(auditEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+				s.audit(ctx, false)
+			}
+		}
+	}()
+	loops.Wait()
+	s.wg.Wait()
+	return nil
+}
+
+// consume gives a consumer's messages to handle, one by one, and comes back
+// after every failure.
+func (s *Sender) consume(ctx context.Context, js jetstream.JetStream, stream, durable string, handle func(context.Context, jetstream.Msg)) {
+	pause, said := 100*time.Millisecond, false
+	for ctx.Err() == nil {
+		err := func() error {
+			cctx, cancel := context.WithTimeout(ctx, requestTime)
+			defer cancel()
+			cons, err := js.Consumer(cctx, stream, durable)
+			if err != nil {
+				return err
+			}
+			it, err := cons.Messages(jetstream.PullMaxMessages(64), jetstream.PullHeartbeat(5*time.Second), jetstream.PullExpiry(15*time.Second))
+			if err != nil {
+				return err
+			}
+			stop := context.AfterFunc(ctx, it.Stop)
+			defer stop()
+			defer it.Stop()
+			for {
+				m, err := it.Next()
+				if err != nil {
+					return err
+				}
+				if said {
+					said = false
+					s.opt.Log.Info("reading from NATS again", "consumer", durable)
+				}
+				pause = 100 * time.Millisecond
+				handle(ctx, m)
+			}
+		}()
+		if ctx.Err() != nil {
+			return
+		}
+		if !said && !errors.Is(err, jetstream.ErrNoHeartbeat) {
+			said = true
+			s.opt.Log.Warn("reading from NATS failed; trying again", "consumer", durable, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, 5*time.Second)
+	}
+}
+
+// planMsg plans one call. Calls are planned one after the other: that keeps
+// each caller's order, and a plan takes milliseconds.
+func (s *Sender) planMsg(ctx context.Context, m jetstream.Msg) {
+	c, err := event.Decode(m.Data())
+	if err != nil {
+		s.opt.Log.Error("a call in NATS cannot be read and is passed over", "subject", m.Subject(), "error", err)
+		_ = m.Term()
+		return
+	}
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		pctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*requestTime)
+		err := s.plan(pctx, c)
+		cancel()
+		if err == nil {
+			break
+		}
+		s.opt.Log.Error("a call could not be planned; trying again", "call", c.ID, "error", err)
+		_ = m.InProgress()
+		select {
+		case <-ctx.Done():
+			return // not acknowledged: it comes again
+		case <-time.After(pause):
+		}
+	}
+	if meta, err := m.Metadata(); err == nil {
+		s.planned.Store(meta.Sequence.Stream)
+	}
+	_ = m.Ack()
+}
+
+// jobID is the job of a call's first text. The same call has the same job,
+// however often it is planned.
+func jobID(c *pbx.Call) string { return event.CallToken(c) + "-1" }
+
+// plan decides what becomes of a call and stores it, all or nothing.
+func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
+	number := c.Caller.Number
+	if c.Missed() {
+		return s.planMissed(ctx, c)
+	}
+	if number == "" {
+		return nil
+	}
+	answered := c.Outcome == pbx.Answered
+	through := answered && (c.Direction == pbx.Inbound || c.Talk >= s.opt.GotThroughTalk)
+	if !answered && c.Outcome != pbx.Unknown {
+		return nil // an outbound call that nobody took
+	}
+	why, because := rules.Reached, "the caller has been reached"
+	if !answered {
+		why, because = rules.NotCertain, "a later call may have been answered"
+	}
+	k := s.opt.Key.Caller(number)
+	return s.retry(ctx, func() error {
+		var rec Caller
+		seq, err := read(ctx, s.opt.NC, Stream, callerSubject(k), &rec)
+		if err != nil {
+			return err
+		}
+		if through {
+			if !rec.GotThrough.Before(c.EndedAt) {
+				through = false
+			} else {
+				rec.GotThrough = c.EndedAt
+				rec.closeEpisode()
+			}
+		}
+		if !through && len(rec.Open) == 0 {
+			return nil
+		}
+		var msgs []*nats.Msg
+		var cancelled []*Job
+		for _, id := range slices.Clone(rec.Open) {
+			var j Job
+			jseq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
+			if err != nil {
+				return err
+			}
+			// A text about a call that ended after this one began is about something newer.
+			if j.State != Scheduled || j.CallEndedAt.After(c.EndedAt) {
+				continue
+			}
+			s.set(&j, Cancelled, why, because)
+			rec.closed(&j)
+			part, err := s.jobMsgs(&j, jseq)
+			if err != nil {
+				return err
+			}
+			msgs, cancelled = append(msgs, part...), append(cancelled, &j)
+		}
+		if !through && len(cancelled) == 0 {
+			return nil
+		}
+		m, err := record(callerSubject(k), &rec, seq, callerTTL)
+		if err != nil {
+			return err
+		}
+		if _, err := bus.Batch(ctx, s.opt.NC, append(msgs, m)...); err != nil {
+			return err
+		}
+		for _, j := range cancelled {
+			s.told(j)
+		}
+		return nil
+	})
+}
+
+// closeEpisode forgets what belonged to an episode; what is still open stays open.
+func (c *Caller) closeEpisode() {
+	c.OpenedAt, c.FirstTextAt, c.LastTextAt, c.Calls = time.Time{}, time.Time{}, time.Time{}, 0
+}
+
+// closed takes a job off the open ones. One that never left gives its episode's
+// first text back.
+func (c *Caller) closed(j *Job) {
+	c.Open = slices.DeleteFunc(c.Open, func(id string) bool { return id == j.ID })
+	if j.First && j.State == Cancelled {
+		c.FirstTextAt = time.Time{}
+	}
+}
+
+// planMissed decides about a missed call.
+func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
+	id := jobID(c)
+	return s.retry(ctx, func() error {
+		var have Job
+		if seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &have); err != nil || seq > 0 {
+			return err // planned before: the acknowledgement was lost
+		}
+		now := s.opt.Now()
+		f := rules.Facts{Call: c}
+		var k string
+		var rec Caller
+		var seq uint64
+		if c.Caller.Number != "" {
+			var err error
+			k = s.opt.Key.Caller(c.Caller.Number)
+			if seq, err = read(ctx, s.opt.NC, Stream, callerSubject(k), &rec); err != nil {
+				return err
+			}
+			if f.OptedOut, err = s.opt.OptOuts.out(ctx, k); err != nil {
+				return err
+			}
+			f.GotThrough = rec.GotThrough
+			f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
+		}
+		d := s.opt.Rules().Decide(f, now)
+		j := &Job{ID: id, Call: event.ID(c), Site: c.Site, Caller: k, Line: c.Line.Number, Rule: d.Rule, Message: d.Message, RulesVersion: d.RulesVersion,
+			CallEndedAt: c.EndedAt, CreatedAt: now.UTC(), FreshUntil: c.EndedAt.Add(d.Fresh)}
+		var msgs []*nats.Msg
+		if d.Send {
+			j.To, j.From, j.Body, j.Segments, j.DueAt, j.First = c.Caller.Number, s.opt.From(c.Line.Number), d.Body, d.Segments, d.DueAt.UTC(), true
+			s.set(j, Scheduled, "", "")
+			rec.FirstTextAt = now.UTC()
+			rec.Open = append(rec.Open, id)
+			if j.DueAt.After(now) {
+				msgs = append(msgs, timer(id, j.DueAt))
+			} else {
+				msgs = append(msgs, message(dueSubject(id), nil, dueTTL))
+			}
+		} else {
+			s.set(j, Suppressed, d.Suppressed, d.Because)
+		}
+		part, err := s.jobMsgs(j, 0)
+		if err != nil {
+			return err
+		}
+		msgs = append(msgs, part...)
+		if k != "" {
+			if rec.OpenedAt.IsZero() {
+				rec.OpenedAt = c.EndedAt
+			}
+			rec.Calls++
+			m, err := record(callerSubject(k), &rec, seq, callerTTL)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, m)
+		}
+		if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
+			return err
+		}
+		s.told(j)
+		return nil
+	})
+}
+
+// retry repeats f while somebody else was faster.
+func (s *Sender) retry(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		if !errors.Is(err, bus.ErrWrongSequence) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (s *Sender) set(j *Job, st State, why, because string) {
+	j.State, j.Why, j.Because, j.UpdatedAt = st, why, because, s.opt.Now().UTC()
+}
+
+// jobMsgs are the job's record, made on version seq, and its event.
+func (s *Sender) jobMsgs(j *Job, seq uint64) ([]*nats.Msg, error) {
+	m, err := record(jobSubject(j.ID), j, seq, jobTTL)
+	if err != nil {
+		return nil, err
+	}
+	e, err := happened(j)
+	if err != nil {
+		return nil, err
+	}
+	return []*nats.Msg{m, e}, nil
+}
+
+// told logs and counts a job's new state, once it is stored.
+func (s *Sender) told(j *Job) {
+	if s.opt.Observe != nil {
+		s.opt.Observe(j)
+	}
+	_, call, _ := strings.Cut(j.Call, "/")
+	to := j.To
+	if !s.opt.ShowNumbers {
+		to = Mask(to)
+	}
+	level := slog.LevelInfo
+	switch j.State {
+	case Held:
+		level = slog.LevelError
+	case Failed:
+		level = slog.LevelWarn
+	case Submitting:
+		level = slog.LevelDebug
+	}
+	a := []any{"call", call, "job", j.ID, "state", j.State}
+	for _, kv := range [][2]string{{"why", j.Why}, {"because", j.Because}, {"rule", j.Rule}, {"to", to}, {"provider_id", j.ProviderID}, {"provider_code", j.ProviderCode}} {
+		if kv[1] != "" {
+			a = append(a, kv[0], kv[1])
+		}
+	}
+	if j.State == Scheduled {
+		a = append(a, "due", j.DueAt.Format(time.RFC3339), "segments", j.Segments)
+	}
+	s.opt.Log.Log(context.Background(), level, "text", a...)
+}
+
+// callerLocks keep one caller's texts in order within this process.
+type callerLocks struct {
+	mu sync.Mutex
+	m  map[string]*callerLock
+}
+
+type callerLock struct {
+	sync.Mutex
+	users int
+}
+
+func (l *callerLocks) lock(k string) (unlock func()) {
+	l.mu.Lock()
+	if l.m == nil {
+		l.m = map[string]*callerLock{}
+	}
+	c := l.m[k]
+	if c == nil {
+		c = &callerLock{}
+		l.m[k] = c
+	}
+	c.users++
+	l.mu.Unlock()
+	c.Lock()
+	return func() {
+		c.Unlock()
+		l.mu.Lock()
+		if c.users--; c.users == 0 {
+			delete(l.m, k)
+		}
+		l.mu.Unlock()
+	}
+}
+
+// allOf reads the last message of each subject that matches.
+func allOf(ctx context.Context, nc *nats.Conn, stream, filter string) ([]json.RawMessage, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	st, err := js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	cons, err := st.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy})
+	if err != nil {
+		return nil, err
+	}
+	defer bus.DropConsumer(ctx, st, cons)
+	var out []json.RawMessage
+	for {
+		batch, err := cons.FetchNoWait(500)
+		if err != nil {
+			return nil, err
+		}
+		n := 0
+		for m := range batch.Messages() {
+			n++
+			out = append(out, m.Data())
+		}
+		if err := batch.Error(); err != nil {
+			return nil, err
+		}
+		if n == 0 {
+			return out, nil
+		}
+	}
+}
+
+var _ Decider = (*rules.Rules)(nil)
+
+// errAgain asks for a job to be looked at again after a while.
+type errAgain struct{ after time.Duration }
+
+func (e errAgain) Error() string { return fmt.Sprintf("look again in %v", e.after) }

@@ -1,0 +1,84 @@
+package sms
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"textback/pbx/bus"
+)
+
+// EnsureStreams declares SMS and OPTOUT and the consumers that senders share.
+func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
+	err := bus.Ensure(ctx, nc, log,
+		jetstream.StreamConfig{
+			Name: Stream, Description: "jobs, callers, timers and events of texts: one transaction domain",
+			Subjects: []string{prefix + ">"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			// The last word on a subject is the record. No age and no size limit:
+			// they would drop schedules silently; every message has a TTL.
+			MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, AllowDirect: true,
+			AllowAtomicPublish: true, AllowMsgSchedules: true, AllowMsgTTL: true,
+		},
+		jetstream.StreamConfig{
+			Name: OptOutStream, Description: "who has said stop: never rolled up, deleted or aged",
+			Subjects: []string{optOutPrefix + ">"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			Duplicates: 2 * time.Minute, DenyDelete: true, DenyPurge: true, AllowDirect: true,
+		})
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, bus.CallsStream, bus.PlannerConsumer()); err != nil {
+		return fmt.Errorf("declare the planner's consumer: %w", err)
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, Stream, dueConsumer()); err != nil {
+		return fmt.Errorf("declare the sender's consumer: %w", err)
+	}
+	return nil
+}
+
+func dueConsumer() jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{Durable: "sender", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 2 * time.Minute, MaxAckPending: 256,
+		MaxDeliver: -1, FilterSubject: prefix + "due.>", DeliverPolicy: jetstream.DeliverAllPolicy}
+}
+
+// read decodes the record under subject into v and returns its sequence, 0 and
+// no error when there is none.
+func read(ctx context.Context, nc *nats.Conn, stream, subject string, v any) (uint64, error) {
+	m, err := bus.GetLast(ctx, nc, stream, subject)
+	if errors.Is(err, bus.ErrNotFound) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := json.Unmarshal(m.Data, v); err != nil {
+		return 0, fmt.Errorf("record %s: %w", subject, err)
+	}
+	return m.Seq, nil
+}
+
+// Jobs reads every job, newest decision last, and gives each to f.
+func Jobs(ctx context.Context, nc *nats.Conn, f func(*Job)) error {
+	all, err := allOf(ctx, nc, Stream, prefix+"job.*")
+	if err != nil {
+		return fmt.Errorf("read jobs: %w", err)
+	}
+	for _, b := range all {
+		var j Job
+		if err := json.Unmarshal(b, &j); err != nil {
+			return fmt.Errorf("read jobs: %w", err)
+		}
+		f(&j)
+	}
+	return nil
+}
