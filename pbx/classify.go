@@ -307,6 +307,9 @@ func callerName(name, raw string) string {
 	return name
 }
 
+// Line is the line that raw, as a trunk dials it, belongs to.
+func (t *Tracker) Line(raw string) Line { return t.lineOf(raw) }
+
 func (t *Tracker) lineOf(raw string) Line {
 	l := Line{Raw: raw, Number: number.Parse(raw, t.cfg.Region).E164}
 	for _, n := range t.cfg.Lines {

@@ -402,7 +402,8 @@ func (s *Sender) jobMsgs(j *Job, seq uint64) ([]*nats.Msg, error) {
 // told logs and counts a job's new state, once it is stored.
 func (s *Sender) told(j *Job) {
 	if s.opt.Observe != nil {
-		s.opt.Observe(j)
+		now := *j // the job goes on, the observer may look later
+		s.opt.Observe(&now)
 	}
 	_, call, _ := strings.Cut(j.Call, "/")
 	to := j.To

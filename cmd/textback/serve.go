@@ -1,7 +1,375 @@
 package main
 
-import "errors"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
 
-type serveCmd struct{}
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
 
-func (serveCmd) Run() error { return errors.New("not built yet") }
+	"textback/cmd/textback/config"
+	"textback/pbx/bus"
+	"textback/rules"
+	"textback/sms"
+	"textback/sms/file"
+	"textback/sms/twilio"
+)
+
+// configFlag is shared by every subcommand that reads the configuration.
+type configFlag struct {
+	Config string `default:"/etc/textback/textback.yaml" help:"Path of textback.yaml." type:"path"`
+}
+
+type serveCmd struct {
+	configFlag
+	Watch  bool   `xor:"half" help:"Watch the PBX and publish calls only; needs an external NATS server."`
+	Send   bool   `xor:"half" help:"Plan and send texts only; needs an external NATS server."`
+	Record string `placeholder:"FILE" help:"Also append every raw event of the PBX to FILE, for 'textback replay'."`
+}
+
+// loadConfig reads both files, prints every problem and fails if one is more
+// than a warning.
+func loadConfig(con console, path string) (*config.Config, *rules.Rules, error) {
+	cfg, problems := config.Load(path)
+	bad := false
+	for _, p := range problems {
+		fmt.Fprintln(con.err, p)
+		bad = bad || !p.Warning
+	}
+	r, rproblems := rules.Load(cfg.Rules)
+	for _, p := range rproblems {
+		fmt.Fprintln(con.err, p)
+		bad = bad || !p.Warning
+	}
+	if bad || r == nil {
+		return nil, nil, errNotOK
+	}
+	return cfg, r, nil
+}
+
+func (s serveCmd) Run(ctx context.Context, con console) error {
+	cfg, r, err := loadConfig(con, s.Config)
+	if err != nil {
+		return err
+	}
+	log := newLog(con.err, cfg.Log)
+	if (s.Watch || s.Send) && cfg.NATS.URL == "" {
+		return errors.New("--watch and --send need nats.url: the two halves meet on a NATS server outside of both")
+	}
+	if !s.Send && cfg.PBX.Asterisk == nil {
+		if !s.Watch {
+			s.Send = true
+		} else {
+			return errors.New("--watch needs pbx.asterisk in the configuration")
+		}
+	}
+	d := &serving{cfg: cfg, log: log, m: newMetrics(), configPath: s.Config}
+	d.rules.Store(r)
+	return d.run(ctx, s)
+}
+
+func newLog(w io.Writer, c config.Log) *slog.Logger {
+	o := &slog.HandlerOptions{Level: c.SlogLevel()}
+	if c.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		// journald stamps every line itself.
+		o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{}
+			}
+			return a
+		}
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// serving owns every part of the running daemon and its lifetime.
+type serving struct {
+	cfg        *config.Config
+	log        *slog.Logger
+	m          *metrics
+	rules      atomic.Pointer[rules.Rules]
+	configPath string
+}
+
+// run starts the parts in order, waits, and stops them in the reverse order.
+func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
+	cfg, log := d.cfg, d.log
+	log.Info("textback starts", "version", version, "site", cfg.Site, "rules", d.rules.Load().Version(), "state", cfg.StateDir)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	var server *bus.Server
+	if cfg.NATS.URL == "" {
+		if server, err = bus.Serve(bus.ServerOptions{StateDir: cfg.StateDir, Site: cfg.Site, Listen: cfg.NATS.Listen, Log: log}); err != nil {
+			return err
+		}
+		defer server.Close()
+		d.m.check("nats", server.Health)
+		go func() {
+			select {
+			case err := <-server.Failed():
+				fail(err)
+			case <-ctx.Done():
+			}
+		}()
+	} else if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return err
+	}
+	connect := func(role bus.Role) (*nats.Conn, error) {
+		return bus.Connect(bus.ConnectOptions{Server: server, URL: cfg.NATS.URL, Role: role, CredentialsFile: cfg.NATS.CredentialsFile,
+			CAFile: cfg.NATS.TLS.CAFile, CertFile: cfg.NATS.TLS.CertFile, TLSKeyFile: cfg.NATS.TLS.KeyFile, Name: cfg.Site, Log: log})
+	}
+	if err := d.prepare(ctx, connect); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+
+	transport, closeTransport, err := d.transport()
+	if err != nil {
+		return err
+	}
+	defer closeTransport()
+
+	stopHTTP, err := d.serveHTTP()
+	if err != nil {
+		return err
+	}
+	defer stopHTTP()
+
+	var halves sync.WaitGroup
+	half := func(name string, run func(context.Context) error) {
+		halves.Add(1)
+		go func() {
+			defer halves.Done()
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				fail(fmt.Errorf("%s: %w", name, err))
+			}
+		}()
+	}
+	ready := make(chan struct{})
+	var w *watcher
+	if !s.Send {
+		nc, err := connect(bus.Watcher)
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		record, closeRecord, err := recorder(s.Record, log)
+		if err != nil {
+			return err
+		}
+		defer closeRecord()
+		if w, err = newWatcher(cfg, nc, log, d.m, record); err != nil {
+			return err
+		}
+		half("watcher", w.run)
+		ready = w.attached
+	} else {
+		close(ready)
+	}
+	if !s.Watch {
+		nc, err := connect(bus.Sender)
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		sender, err := d.sender(ctx, nc, transport)
+		if err != nil {
+			return err
+		}
+		half("sender", sender.Run)
+	}
+	go d.systemd(ctx, ready, w)
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-hup:
+			d.reload()
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+	log.Info("textback stops")
+	halves.Wait()
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// prepare checks the server and declares the streams, for as long as it takes
+// an external server to be there.
+func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Conn, error)) error {
+	nc, err := connect(bus.Admin)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if !nc.IsConnected() {
+		d.log.Warn("the NATS server is not there yet; waiting", "url", d.cfg.NATS.URL)
+	}
+	if err := bus.WaitConnected(ctx, nc); err != nil {
+		return err
+	}
+	cctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := bus.CheckServer(cctx, nc); err != nil {
+		return err
+	}
+	if d.cfg.NATS.URL != "" {
+		d.log.Warn("an external NATS server must run with jetstream { sync_interval: always }, or a power cut there can lose or repeat texts; this cannot be seen from here", "server", nc.ConnectedServerVersion())
+	}
+	if err := bus.EnsureStreams(cctx, nc, d.log); err != nil {
+		return err
+	}
+	return sms.EnsureStreams(cctx, nc, d.log)
+}
+
+// transport builds the way out.
+func (d *serving) transport() (sms.Transport, func(), error) {
+	c := d.cfg.SMS
+	nothing := func() {}
+	switch c.Transport {
+	case config.TransportTwilio:
+		t, err := twilio.New(d.cfg.TwilioOptions())
+		return t, nothing, err
+	case config.TransportFile:
+		path := c.File.Path
+		if !filepath.IsAbs(path) {
+			path = filepath.Join(d.cfg.StateDir, path)
+		}
+		t, err := file.Open(path)
+		if err != nil {
+			return nil, nothing, err
+		}
+		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is file; what would be sent is written to "+path, "mend", "set sms.transport to twilio once the account is there")
+		return t, func() { _ = t.Close() }, nil
+	default:
+		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is log; what would be sent is written here", "mend", "set sms.transport to twilio once the account is there")
+		return file.Log{Logger: d.log, ShowNumbers: d.cfg.Log.ShowNumbers}, nothing, nil
+	}
+}
+
+// serveHTTP serves metrics and health.
+func (d *serving) serveHTTP() (stop func(), err error) {
+	if d.cfg.HTTP.Listen == "" {
+		return func() {}, nil
+	}
+	l, err := net.Listen("tcp", d.cfg.HTTP.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("http.listen: %w", err)
+	}
+	srv := &http.Server{Handler: d.m.handler(), ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = srv.Serve(l) }()
+	return func() { _ = srv.Close(); <-done }, nil
+}
+
+// recorder appends raw events to a file, one a line.
+func recorder(path string, log *slog.Logger) (record func([]byte), closeFile func(), err error) {
+	if path == "" {
+		return nil, func() {}, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, fmt.Errorf("--record: %w", err)
+	}
+	var failed atomic.Bool
+	return func(b []byte) {
+		line := make([]byte, 0, len(b)+1)
+		if _, err := f.Write(append(append(line, b...), '\n')); err != nil && !failed.Swap(true) {
+			log.Error("events are not recorded any more", "error", err)
+		}
+	}, func() { _ = f.Close() }, nil
+}
+
+// reload takes new rules into use if they check out; the old ones stay otherwise.
+func (d *serving) reload() {
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading+fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonicUsec()))
+	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
+	cur := d.rules.Load()
+	r, problems := rules.Load(d.cfg.Rules)
+	for _, p := range problems {
+		level := slog.LevelError
+		if p.Warning {
+			level = slog.LevelWarn
+		}
+		d.log.Log(context.Background(), level, p.String())
+	}
+	if r == nil {
+		d.log.Error("the new rules have errors; the old ones stay in force", "rules", cur.Version())
+		return
+	}
+	d.rules.Store(r)
+	d.log.Info("rules reloaded", "rules", r.Version(), "before", cur.Version())
+}
+
+// monotonicUsec is CLOCK_MONOTONIC, which systemd wants with RELOADING=1.
+func monotonicUsec() int64 {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+		return 0
+	}
+	return ts.Nano() / 1000
+}
+
+// systemd says when the daemon is ready (attached to the PBX), what it waits
+// for, and, while its parts answer, that it lives.
+func (d *serving) systemd(ctx context.Context, ready <-chan struct{}, w *watcher) {
+	_, _ = daemon.SdNotify(false, "STATUS=waiting for the PBX")
+	select {
+	case <-ctx.Done():
+		return
+	case <-ready:
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=attached to the PBX")
+	d.log.Info("textback is ready")
+	every, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || every == 0 {
+		return
+	}
+	tick := time.NewTicker(every / 3)
+	defer tick.Stop()
+	for {
+		alive := make(chan struct{})
+		if w != nil {
+			// The goroutine that owns the tracker must come round.
+			w.client.Do(ctx, func() { close(alive) })
+		} else {
+			close(alive)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-alive:
+			_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}

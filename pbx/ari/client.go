@@ -442,9 +442,7 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 	if v, err := c.Version(ctx); err == nil {
 		s.version = v
 	}
-	if b, err := c.call(ctx, "GET", "/asterisk/ping", nil, nil); err == nil {
-		s.now, _ = parseTime(gjson.GetBytes(b, "timestamp").Str)
-	}
+	s.now, _ = c.Clock(ctx)
 	b, err := c.call(ctx, "GET", "/channels", nil, nil)
 	if err != nil {
 		return nil, err
@@ -491,6 +489,15 @@ func (c *Client) Version(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return gjson.GetBytes(b, "system.version").Str, nil
+}
+
+// Clock asks Asterisk for its time.
+func (c *Client) Clock(ctx context.Context) (time.Time, error) {
+	b, err := c.call(ctx, "GET", "/asterisk/ping", nil, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return parseTime(gjson.GetBytes(b, "timestamp").Str)
 }
 
 // Probe opens and closes the event socket once, as doctor does. It uses an

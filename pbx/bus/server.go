@@ -70,7 +70,10 @@ func Serve(opt ServerOptions) (*Server, error) {
 		return nil, err
 	}
 	if opt.MaxStore == 0 {
-		opt.MaxStore = maxStore(opt.StateDir)
+		if opt.MaxStore, err = maxStore(opt.StateDir); err != nil {
+			lock.Close()
+			return nil, err
+		}
 	}
 	o := &server.Options{
 		ServerName: "textback-" + opt.Site,
@@ -186,13 +189,20 @@ func flock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// maxStore is half of what is free, between 64 MiB and 4 GiB.
-func maxStore(dir string) int64 {
+// minStore is what the streams reserve, and room for the outbox.
+const minStore = 256 << 20
+
+// maxStore is half of what is free, at most 4 GiB.
+func maxStore(dir string) (int64, error) {
 	var st syscall.Statfs_t
 	if err := syscall.Statfs(dir, &st); err != nil {
-		return 1 << 30
+		return 1 << 30, nil
 	}
-	return min(max(int64(st.Bavail)*st.Bsize/2, 64<<20), 4<<30)
+	half := int64(st.Bavail) * st.Bsize / 2
+	if half < minStore {
+		return 0, fmt.Errorf("only %d MB are free in %s and textback needs %d: free some, or move state_dir", half>>19, dir, 2*minStore>>20)
+	}
+	return min(half, 4<<30), nil
 }
 
 // users makes or reads each role's key and returns it with its rights.

@@ -63,13 +63,13 @@ func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 			SubjectTransform: &jetstream.SubjectTransformConfig{Source: event.IngestPrefix + ">", Destination: event.PublicPrefix + ">"},
 			RePublish:        &jetstream.RePublish{Source: event.PublicPrefix + ">", Destination: event.PublicPrefix + ">"},
 			Storage:          jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-			MaxAge: 90 * 24 * time.Hour, MaxBytes: 512 << 20, MaxMsgsPerSubject: 1, Duplicates: 10 * time.Minute, AllowDirect: true,
+			MaxAge: 90 * 24 * time.Hour, MaxBytes: 128 << 20, MaxMsgsPerSubject: 1, Duplicates: 10 * time.Minute, AllowDirect: true,
 		},
 		jetstream.StreamConfig{
 			Name: LiveStream, Description: "outside calls in progress, the last word of each",
 			Subjects: []string{event.LivePrefix + ">"},
 			Storage:  jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-			MaxMsgsPerSubject: 1, MaxBytes: 64 << 20, MaxAge: liveTTL, Duplicates: time.Minute, AllowDirect: true,
+			MaxMsgsPerSubject: 1, MaxBytes: 16 << 20, MaxAge: liveTTL, Duplicates: time.Minute, AllowDirect: true,
 		})
 }
 

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"textback/pbx/bus"
+	"textback/pbx/number"
+	"textback/sms"
+)
+
+// sender builds the half of the daemon that turns events into texts.
+func (d *serving) sender(ctx context.Context, nc *nats.Conn, transport sms.Transport) (*sms.Sender, error) {
+	cfg := d.cfg
+	key, err := sms.LoadKey(cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	octx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	outs, err := sms.OpenOptOuts(octx, nc, key, cfg.StateDir)
+	if err != nil {
+		return nil, err
+	}
+	return sms.NewSender(sms.SenderOptions{
+		NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Transport: transport, From: cfg.Sender,
+		Rules:          func() sms.Decider { return d.rules.Load() },
+		GotThroughTalk: cfg.SMS.GotThroughTalk,
+		Alone:          cfg.NATS.URL == "",
+		ShowNumbers:    cfg.Log.ShowNumbers,
+		Log:            d.log.With("part", "sender"),
+		Observe:        func(j *sms.Job) { d.m.texts.WithLabelValues(string(j.State), j.Why).Inc() },
+		Submitted:      func(took time.Duration) { d.m.submit.Observe(took.Seconds()) },
+	})
+}
+
+// countJobs counts jobs by state.
+func countJobs(ctx context.Context, nc *nats.Conn) (map[string]int, error) {
+	n := map[string]int{}
+	err := sms.Jobs(ctx, nc, func(j *sms.Job) { n[string(j.State)]++ })
+	return n, err
+}
+
+// textsByCall is a word on each call's text, by the call's id.
+func textsByCall(ctx context.Context, nc *nats.Conn) (map[string]string, error) {
+	out := map[string]string{}
+	err := sms.Jobs(ctx, nc, func(j *sms.Job) {
+		_, call, _ := strings.Cut(j.Call, "/")
+		s := string(j.State)
+		if j.Why != "" {
+			s += " (" + j.Why + ")"
+		}
+		out[call] = s
+	})
+	return out, err
+}
+
+type textsCmd struct {
+	configFlag
+	Held    bool   `help:"Only those whose fate an admin must settle."`
+	Settle  string `placeholder:"JOB" help:"Settle a held text by hand; needs --sent or --not-sent."`
+	Sent    bool   `xor:"fate" help:"With --settle: the provider did send it."`
+	NotSent bool   `name:"not-sent" xor:"fate" help:"With --settle: it was not sent, and shall not be."`
+}
+
+// Run lists texts, or settles one.
+func (c textsCmd) Run(ctx context.Context, con console) error {
+	cfg, err := loadWiring(con, c.Config)
+	if err != nil {
+		return err
+	}
+	nc, err := openNATS(ctx, cfg, bus.Admin)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	if c.Settle != "" {
+		if !c.Sent && !c.NotSent {
+			return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
+		}
+		return sms.Resolve(ctx, nc, c.Settle, c.Sent)
+	}
+	tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, "UPDATED\tTO\tSTATE\tWHY\tRULE\tTEXT\tJOB")
+	err = sms.Jobs(ctx, nc, func(j *sms.Job) {
+		if c.Held && j.State != sms.Held {
+			return
+		}
+		why := j.Because
+		if why == "" {
+			why = "-"
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.UpdatedAt.Local().Format("2006-01-02 15:04:05"), orDash(j.To), j.State, why, orDash(j.Rule), orDash(j.Body), j.ID)
+	})
+	return errors.Join(err, tw.Flush())
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+type optoutCmd struct {
+	Add    optoutAddCmd    `cmd:"" help:"Never text these numbers again."`
+	Remove optoutRemoveCmd `cmd:"" help:"These numbers welcome texts again."`
+	Check  optoutCheckCmd  `cmd:"" help:"Tell whether a number has opted out; exit code 1 if so."`
+}
+
+type optoutAddCmd struct {
+	configFlag
+	Numbers []string `arg:"" name:"number"`
+}
+
+type optoutRemoveCmd struct {
+	configFlag
+	Numbers []string `arg:"" name:"number"`
+}
+
+type optoutCheckCmd struct {
+	configFlag
+	Number string `arg:""`
+}
+
+func (c optoutAddCmd) Run(ctx context.Context, con console) error {
+	return withOptOuts(ctx, con, c.Config, c.Numbers, func(ctx context.Context, o *sms.OptOuts, n string) error {
+		return o.Set(ctx, n, true, "admin")
+	})
+}
+
+func (c optoutRemoveCmd) Run(ctx context.Context, con console) error {
+	return withOptOuts(ctx, con, c.Config, c.Numbers, func(ctx context.Context, o *sms.OptOuts, n string) error {
+		return o.Set(ctx, n, false, "admin")
+	})
+}
+
+func (c optoutCheckCmd) Run(ctx context.Context, con console) error {
+	return withOptOuts(ctx, con, c.Config, []string{c.Number}, func(ctx context.Context, o *sms.OptOuts, n string) error {
+		out, err := o.Out(ctx, n)
+		switch {
+		case err != nil:
+			return err
+		case out:
+			fmt.Fprintln(con.out, n, "has opted out: it is never texted")
+			return errNotOK
+		}
+		fmt.Fprintln(con.out, n, "has not opted out")
+		return nil
+	})
+}
+
+func withOptOuts(ctx context.Context, con console, path string, numbers []string, f func(context.Context, *sms.OptOuts, string) error) error {
+	cfg, err := loadWiring(con, path)
+	if err != nil {
+		return err
+	}
+	var e164 []string
+	for _, n := range numbers {
+		p := number.Parse(n, cfg.Region)
+		if p.Kind != number.External {
+			return fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", n, cfg.Region)
+		}
+		e164 = append(e164, p.E164)
+	}
+	nc, err := openNATS(ctx, cfg, bus.Admin)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	key, err := sms.LoadKey(cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	outs, err := sms.OpenOptOuts(ctx, nc, key, cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	for _, n := range e164 {
+		if err := f(ctx, outs, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}

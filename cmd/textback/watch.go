@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"textback/cmd/textback/config"
+	"textback/pbx"
+	"textback/pbx/ari"
+	"textback/pbx/bus"
+	"textback/sms"
+)
+
+// watcher is the half of the daemon that turns what the PBX does into events.
+type watcher struct {
+	cfg     *config.Config
+	nc      *nats.Conn
+	log     *slog.Logger
+	pub     *bus.Publisher
+	tracker *pbx.Tracker
+	client  *ari.Client
+	m       *metrics
+	done    map[string]bool // calls finished before the last run's were looked at; nil afterwards
+
+	attached chan struct{} // closed when first attached
+	once     sync.Once
+}
+
+func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics, record func([]byte)) (*watcher, error) {
+	w := &watcher{cfg: cfg, nc: nc, log: log, m: m, done: map[string]bool{}, attached: make(chan struct{})}
+	var err error
+	w.pub, err = bus.NewPublisher(bus.PublisherOptions{NC: nc, StateDir: cfg.StateDir, Log: log,
+		Stored:  func(c *pbx.Call, took time.Duration) { m.stored.Observe(took.Seconds()) },
+		Backlog: func(n int) { m.backlog.Set(float64(n)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.tracker = pbx.NewTracker(cfg.Tracker())
+	a := cfg.PBX.Asterisk
+	w.client, err = ari.NewClient(ari.Options{
+		URL: a.URL, User: a.User, Password: a.Password.Reveal(), App: a.App, Log: log.With("part", "asterisk"), Record: record,
+		Observe: ari.Observer{
+			Attached: func(version string) {
+				m.attached.Set(1)
+				m.setPBX("attached to Asterisk " + version)
+				w.once.Do(func() { close(w.attached) })
+			},
+			Lost: func(err error) {
+				m.attached.Set(0)
+				m.setPBX("not attached: " + err.Error())
+			},
+			Event: func(lag time.Duration) { m.events.Inc(); m.lag.Observe(lag.Seconds()) },
+			Queue: func(n int) { m.queue.Set(float64(n)) },
+			Bad:   func(error) { m.badEvents.Inc() },
+		},
+	}, w.tracker)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// run follows the PBX until ctx ends. What is finished by then is spooled.
+func (w *watcher) run(ctx context.Context) error {
+	w.tracker.OnCall = w.finished
+	w.tracker.OnLive = func(c *pbx.Call) {
+		if c.State == pbx.StateStarting && c.Direction == pbx.Inbound && !c.HasGap(pbx.GapAttachedLate) {
+			w.client.AskWithheld(ctx, c.ID)
+		}
+		w.pub.Live(c)
+	}
+	w.tracker.OnWarn = func(warn pbx.Warning) { w.log.Warn(warningText(warn)) }
+
+	pctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Add(2)
+	var perr error
+	go func() { defer wg.Done(); perr = w.pub.Run(pctx) }()
+	go func() { defer wg.Done(); w.leftovers(ctx) }()
+	err := w.client.Run(ctx)
+	// The publisher has what was finished on disk; a moment more, and most of it
+	// is stored before the server goes.
+	for end := time.Now().Add(2 * time.Second); w.pub.Backlog() > 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	wg.Wait()
+	if err == nil {
+		err = perr
+	}
+	return err
+}
+
+func (w *watcher) finished(c *pbx.Call) {
+	if w.done != nil {
+		w.done[c.ID] = true
+	}
+	w.m.calls.WithLabelValues(string(c.Direction), string(c.Outcome)).Inc()
+	if err := w.pub.Finished(c); err != nil {
+		w.log.Error("a call could not be published", "call", c.ID, "error", err)
+	}
+	caller := c.Caller.Number
+	if caller == "" {
+		caller = c.Caller.Raw
+	}
+	if !w.cfg.Log.ShowNumbers {
+		caller = sms.Mask(caller)
+	}
+	w.log.Info("call", "call", c.ID, "direction", c.Direction, "outcome", c.Outcome, "reason", c.Reason, "caller", caller,
+		"line", lineName(c.Line), "ring", c.Ring.Round(time.Millisecond), "wait", c.Wait.Round(time.Millisecond), "certain", c.Certain, "gaps", c.Gaps)
+}
+
+func lineName(l pbx.Line) string {
+	switch {
+	case l.Name != "":
+		return l.Name
+	case l.Number != "":
+		return l.Number
+	}
+	return l.Raw
+}
+
+// leftovers closes the calls that were in progress when the last run ended and
+// are not any more: they ended unseen.
+func (w *watcher) leftovers(ctx context.Context) {
+	var live []bus.Live
+	for {
+		lctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		var err error
+		live, err = bus.LiveCalls(lctx, w.nc, w.cfg.Site)
+		cancel()
+		if err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(time.Second):
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-w.attached:
+	}
+	w.client.Do(ctx, func() {
+		for _, l := range live {
+			if !w.done[l.ID] && !w.tracker.Tracks(l.ID) {
+				w.finished(endedUnseen(l))
+			}
+		}
+		w.done = nil
+	})
+}
+
+// endedUnseen is what can honestly be said of a call whose end nobody saw.
+func endedUnseen(l bus.Live) *pbx.Call {
+	c := *l.Call
+	c.State, c.EndedAt, c.EndedBy, c.Reason = pbx.StateEnded, l.Refreshed, "", ""
+	if c.EndedAt.Before(c.StartedAt) {
+		c.EndedAt = c.StartedAt
+	}
+	if !c.HasGap(pbx.GapEventsLost) {
+		c.Gaps = append(c.Gaps, pbx.GapEventsLost)
+	}
+	c.Outcome, c.Certain = pbx.Unknown, false
+	if !c.AnsweredAt.IsZero() {
+		c.Outcome, c.Certain = pbx.Answered, true
+		c.Talk = max(c.EndedAt.Sub(c.AnsweredAt), 0)
+	} else {
+		c.AnsweredBy = nil
+	}
+	for i := range c.Attempts {
+		if c.Attempts[i].Result == "" {
+			c.Attempts[i].Result = pbx.ResultUnreachable
+			if c.Attempts[i].Ring > 0 {
+				c.Attempts[i].Result = pbx.ResultNoAnswer
+			}
+		}
+	}
+	return &c
+}
