@@ -13,7 +13,7 @@ var needed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`app_(dial|directed_pickup|playback|queue|read|stack|verbose|voicemail|mixmonitor)`, `bridge_.*`, `chan_pjsip`,
 	`codec_(gsm|ulaw|alaw|resample)`, `format_(gsm|pcm|wav)`, `func_(callerid|channel|cut|dialplan|global|logic|strings|timeout|hangupcause)`,
 	`pbx_config`, `res_(adsi|agi|ari.*|convert|crypto|http_websocket|limit|monitor|musiconhold|mutestream|parking|pjproject|smdi|speech|timing_timerfd|websocket_client)`,
-	`res_pjsip`, `res_pjsip_(acl|caller_id|diversion|dlg_options|dtmf_info|endpoint_identifier_ip|header_funcs|mwi|mwi_body_generator|nat|pubsub|refer|registrar|rfc3326|sdp_rtp|session)`,
+	`res_pjsip`, `res_pjsip_(acl|authenticator_digest|caller_id|diversion|dlg_options|dtmf_info|endpoint_identifier_ip|header_funcs|mwi|mwi_body_generator|nat|pubsub|refer|registrar|rfc3326|sdp_rtp|session)`,
 	`res_rtp_asterisk`, `res_sorcery_(astdb|config|memory)`, `res_stasis.*`,
 }, "|") + `)\.so$`)
 
@@ -30,14 +30,14 @@ func (n network) files(modules []string) map[string]string {
 		"modules.conf": load,
 		"ari.conf":     fmt.Sprintf("[general]\nenabled = yes\n[%s]\ntype = user\npassword = %s\n", ARIUser, ARIPassword),
 		"http.conf":    "[general]\nenabled = yes\nbindaddr = " + n.pbx() + "\nbindport = 8088\n",
-		"rtp.conf":     fmt.Sprintf("[general]\nrtpstart = %d\nrtpend = %d\n", n.rtp(), n.rtp()+1999),
+		"rtp.conf":     "[general]\nrtpstart = 10000\nrtpend = 20000\n",
 		"logger.conf":  "[general]\n[logfiles]\nconsole => notice,warning,error,verbose(3)\n",
 		"features.conf": "[general]\npickupexten = *8\ntransferdigittimeout = 3\natxfernoanswertimeout = 6\n" +
 			"[featuremap]\natxfer => *2\n",
-		"stasis.conf": "[threadpool]\ninitial_size = 5\n",
+		"manager.conf": "[general]\nenabled = no\n",
 	}
 	pjsip := fmt.Sprintf("[udp]\ntype = transport\nprotocol = udp\nbind = %s:5060\n", n.pbx()) +
-		endpoint("trunk", "from-trunk", "", "", n.addr(2, 0)+"/24", n.addr(3, 0)+"/24")
+		n.endpoint("trunk", "from-trunk", "", "", n.addr(2, 0)+"/24", n.addr(3, 0)+"/24")
 	trunk := "[from-trunk]\n"
 	inside := `[globals]
 TRANSFER_CONTEXT = from-internal
@@ -66,7 +66,7 @@ exten => s,1,Read(OK,beep,1,,1,3)
 				contact = ""
 			}
 			more := fmt.Sprintf("callerid = Phone %s <%s>\nnamed_call_group = %s\nnamed_pickup_group = %s", ext, ext, s.Name, s.Name)
-			pjsip += endpoint(ext, "from-internal", more, contact, n.phone(s, k+1))
+			pjsip += n.endpoint(ext, "from-internal", more, contact, n.phone(s, k+1))
 		}
 		if s.plan != "" {
 			apps := strings.Split(s.fill(s.plan), "\n")
@@ -85,7 +85,7 @@ exten => s,1,Read(OK,beep,1,,1,3)
 			s.Name, s.slot(), s.slot(), s.Name)
 		mail += s.Extension("a") + " => 1234,Phone " + s.Extension("a") + "\n"
 	}
-	further += "\n[parkedcallstimeout]\nexten => _.,1,Hangup()\n"
+	further += "\n[parkedcallstimeout]\nexten => _[A-Z].,1,Hangup()\n"
 	files["pjsip.conf"] = pjsip
 	files["extensions.conf"] = inside + trunk + further
 	files["queues.conf"] = queues
@@ -96,7 +96,7 @@ exten => s,1,Read(OK,beep,1,,1,3)
 
 // endpoint is a phone or trunk that is known by the addresses it calls from.
 // mailboxes stays unset: an unasked NOTIFY would end a scripted phone.
-func endpoint(name, context, more, contact string, from ...string) string {
+func (n network) endpoint(name, context, more, contact string, from ...string) string {
 	if contact != "" {
 		contact = "contact = " + contact
 	}
@@ -107,6 +107,8 @@ context = %[2]s
 disallow = all
 allow = ulaw
 direct_media = no
+media_address = %[6]s
+bind_rtp_to_media_address = yes
 aors = %[1]s
 %[3]s
 [%[1]s]
@@ -117,5 +119,5 @@ max_contacts = 1
 type = identify
 endpoint = %[1]s
 match = %[5]s
-`, name, context, more, contact, strings.Join(from, ","))
+`, name, context, more, contact, strings.Join(from, ","), n.pbx())
 }

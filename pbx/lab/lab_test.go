@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,6 +117,45 @@ func TestEverything(t *testing.T) {
 			for _, d := range lab.Compare(lab.Scenarios(), calls()) {
 				t.Error(d)
 			}
+		})
+	}
+}
+
+// What a test may do to a PBX: it comes back with its configuration each time.
+func TestHardship(t *testing.T) {
+	for _, v := range lab.Versions {
+		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
+			p := lab.Start(t, v)
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(p.Restart())
+			must(p.Kill())
+			if _, err := p.CLI("core show uptime"); err == nil {
+				t.Error("a killed Asterisk answers")
+			}
+			must(p.Boot())
+			must(p.Freeze())
+			client := http.Client{Timeout: 300 * time.Millisecond}
+			if _, err := client.Get(p.URL() + "/ari/asterisk/ping"); err == nil {
+				t.Error("a frozen Asterisk answers")
+			}
+			must(p.Thaw())
+			must(lab.Run(t.Context(), p, lab.Named("busy")[0]))
+			out, err := p.CLI("core show version")
+			must(err)
+			if !strings.HasPrefix(out, fmt.Sprintf("Asterisk %d.", int(v))) {
+				t.Errorf("not Asterisk %d: %s", int(v), out)
+			}
+			other := lab.Start(t, v)
+			if other.URL() == p.URL() {
+				t.Errorf("two PBXes at %s", p.URL())
+			}
+			must(lab.Run(t.Context(), other, lab.Named("busy")[0]))
 		})
 	}
 }

@@ -44,29 +44,33 @@ func Main(m *testing.M) {
 	case os.Getuid() != 0:
 		unavailable = "a real Asterisk in a namespace needs root"
 	default:
-		os.Exit(enter())
+		status, err := enter()
+		if err == nil {
+			os.Exit(status)
+		}
+		if !errors.Is(err, syscall.EPERM) {
+			fmt.Fprintln(os.Stderr, "lab:", err)
+			os.Exit(1)
+		}
+		unavailable = err.Error()
 	}
 	os.Exit(m.Run())
 }
 
-// enter runs this test binary again inside.
-func enter() int {
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, "lab:", err)
-		return 1
-	}
+// enter runs this test binary again inside, and returns its exit status.
+func enter() (status int, err error) {
 	if err := Prepare(); err != nil {
-		return fail(err)
+		return 0, err
 	}
 	dir, err := cacheDir()
 	if err != nil {
-		return fail(err)
+		return 0, err
 	}
 	// Pdeathsig follows the thread that forked, not the process.
 	runtime.LockOSThread()
 	self, err := os.Executable()
 	if err != nil {
-		return fail(err)
+		return 0, err
 	}
 	cmd := exec.Command(self, os.Args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -78,7 +82,7 @@ func enter() int {
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT)
 	if err := cmd.Start(); err != nil {
-		return fail(fmt.Errorf("enter namespaces: %w", err))
+		return 0, fmt.Errorf("enter namespaces: %w", err)
 	}
 	go func() {
 		for s := range signals {
@@ -87,13 +91,10 @@ func enter() int {
 	}()
 	err = cmd.Wait()
 	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &exit) && exit.ExitCode() > 0:
-		return exit.ExitCode()
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return exit.ExitCode(), nil
 	}
-	return fail(err)
+	return 0, err
 }
 
 // workshop is a tmpfs that exists only in this mount namespace: everything a

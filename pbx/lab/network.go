@@ -24,6 +24,3 @@ func (n network) caller(s *Scenario, k int) string { return n.addr(2, 4*s.index+
 
 // far is where a phone outside is reached through the trunk.
 func (n network) far(s *Scenario) string { return n.addr(3, s.index+1) }
-
-// rtp is the first of the 2000 ports that Asterisk sends sound from.
-func (n network) rtp() int { return 10000 + 2000*((2*n.n+int(n.version)/22)%20) }

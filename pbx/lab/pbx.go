@@ -1,7 +1,6 @@
 package lab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +21,7 @@ const (
 )
 
 // A PBX is one real Asterisk with a disk, addresses and phones of its own.
-// Its methods may be called from any goroutine.
+// The methods may be called from any goroutine.
 type PBX struct {
 	version Version
 	net     network
@@ -88,11 +87,16 @@ func (p *PBX) CLI(command string) (string, error) {
 	cmd := exec.CommandContext(ctx, "/usr/sbin/asterisk", "-rx", command)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.root}
-	out, err := cmd.CombinedOutput()
+	out, err := cmd.Output()
 	if err != nil {
 		return string(out), fmt.Errorf("asterisk -rx %q: %w: %s", command, err, tail(out, 3))
 	}
-	return string(out), nil
+	// The console greets every command with this where there is only a loopback interface.
+	text := string(out)
+	if first, rest, ok := strings.Cut(text, "\n"); ok && strings.HasPrefix(first, "No ethernet interface") {
+		text = rest
+	}
+	return text, nil
 }
 
 // Restart stops Asterisk, ending all its calls, and boots it again.
@@ -203,7 +207,7 @@ func (p *PBX) boot() error {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command("/usr/sbin/asterisk", "-f", "-U", "asterisk", "-G", "asterisk")
+	cmd := exec.Command("/usr/sbin/asterisk", "-f", "-n", "-U", "asterisk", "-G", "asterisk")
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/var/lib/asterisk", "TZ=UTC"}
 	cmd.Stdout, cmd.Stderr = log, log
@@ -263,8 +267,17 @@ func (p *PBX) configure() error {
 	if modules == nil {
 		return fmt.Errorf("the image of %v has no modules: remove it to have it built again", p.version)
 	}
+	// Asterisk looks these names up, and there is nobody to ask.
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	hosts := fmt.Sprintf("127.0.0.1 localhost\n%s %s A.ROOT-SERVERS.NET\n", p.net.pbx(), host)
+	if err := os.WriteFile(filepath.Join(p.root, "etc/hosts"), []byte(hosts), 0o644); err != nil {
+		return err
+	}
 	for name, text := range p.net.files(modules) {
-		if err := os.WriteFile(filepath.Join(etc, name), bytes.TrimLeft([]byte(text), "\n"), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(etc, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}

@@ -24,8 +24,8 @@ func Run(ctx context.Context, p *PBX, s Scenario) error {
 }
 
 // RunAll plays scenarios, at most parallel at a time, and returns all their
-// errors together. Two processors are good for some 12 at a time; when they
-// are short of time, calls get longer than their truth.
+// errors together. All at once is not too much for two processors; a machine that
+// is too busy makes calls longer than their truth.
 func RunAll(ctx context.Context, p *PBX, all []Scenario, parallel int) error {
 	var (
 		wg   sync.WaitGroup
@@ -139,7 +139,7 @@ func start(dir, name, script, addr string, port int, more ...string) (*sipp, err
 		return nil, err
 	}
 	sp := &sipp{name: name, addr: addr, port: port, errs: filepath.Join(dir, name+".errors"), done: make(chan error, 1)}
-	sp.cmd = exec.Command("sipp", append([]string{"-sf", file, "-i", addr, "-mi", addr, "-p", fmt.Sprint(port),
+	sp.cmd = exec.Command("sipp", append([]string{"-sf", file, "-i", addr, "-mi", addr, "-ci", addr, "-p", fmt.Sprint(port),
 		"-nostdin", "-timer_resol", "10", "-trace_err", "-error_file", sp.errs}, more...)...)
 	sp.cmd.Dir = dir
 	sp.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

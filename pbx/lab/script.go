@@ -216,7 +216,7 @@ func (c caller) script(number, tone string) string {
 		return s.xml("caller")
 	case c.fails:
 		progress()
-		for _, status := range []int{404, 480, 486, 487, 500, 503, 600} {
+		for _, status := range []int{403, 404, 408, 480, 486, 487, 500, 503, 600} {
 			s.response(status, `optional="true"`, `next="1"`)
 		}
 		s.response(603, `next="1"`)
