@@ -20,9 +20,9 @@ import (
 func TestMain(m *testing.M) { lab.Main(m) }
 
 var (
-	record = flag.String("record", "", "directory: TestRecord plays every scenario alone and writes its events there")
+	record = flag.String("record", "", "directory for recordings: TestRecord plays every scenario alone and writes its events there")
 	only   = flag.String("only", "", "scenarios for TestRecord, with commas between; empty: all")
-	apart  = flag.Int("apart", 1, "parallel runs of TestEverything")
+	all    = flag.Bool("everything", false, "TestEverything plays every scenario at once")
 )
 
 // watch records p until the function it returns is called, which gives the calls.
@@ -68,20 +68,29 @@ func TestLab(t *testing.T) {
 	}
 }
 
+// save writes events into the directory of -record.
+func save(t *testing.T, v lab.Version, name string, events *bytes.Buffer) {
+	t.Helper()
+	name = filepath.Join(*record, fmt.Sprintf("ast%d-%s.jsonl", int(v), name))
+	if err := os.WriteFile(name, events.Bytes(), 0o644); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRecord is how recordings of single scenarios are made.
 func TestRecord(t *testing.T) {
 	if *record == "" {
 		t.Skip("no -record")
 	}
-	all := lab.Scenarios()
+	played := lab.Scenarios()
 	if *only != "" {
-		all = lab.Named(strings.Split(*only, ",")...)
+		played = lab.Named(strings.Split(*only, ",")...)
 	}
 	for _, v := range lab.Versions {
 		t.Run(v.String(), func(t *testing.T) {
 			t.Parallel()
 			p := lab.Start(t, v)
-			for _, s := range all {
+			for _, s := range played {
 				t.Run(s.Name, func(t *testing.T) {
 					calls, events := watch(t, p)
 					if err := lab.Run(context.Background(), p, s); err != nil {
@@ -90,32 +99,34 @@ func TestRecord(t *testing.T) {
 					for _, d := range lab.Compare([]lab.Scenario{s}, calls()) {
 						t.Error(d)
 					}
-					name := filepath.Join(*record, fmt.Sprintf("ast%d-%s.jsonl", int(v), s.Name))
-					if err := os.WriteFile(name, events.Bytes(), 0o644); err != nil {
-						t.Error(err)
-					}
+					save(t, v, s.Name, events)
 				})
 			}
 		})
 	}
 }
 
-// Everything at once, the way an end-to-end test does it.
+// Everything at once on both versions, the way an end-to-end test does it.
 func TestEverything(t *testing.T) {
-	if *apart < 2 {
-		t.Skip("no -apart")
+	if !*all {
+		t.Skip("no -everything")
 	}
+	played := lab.Scenarios()
 	for _, v := range lab.Versions {
 		t.Run(v.String(), func(t *testing.T) {
+			t.Parallel()
 			p := lab.Start(t, v)
-			calls, _ := watch(t, p)
+			calls, events := watch(t, p)
 			began := time.Now()
-			if err := lab.RunAll(t.Context(), p, lab.Scenarios(), *apart); err != nil {
+			if err := lab.RunAll(t.Context(), p, played, len(played)); err != nil {
 				t.Error(err)
 			}
-			t.Logf("%d scenarios, %d at a time, in %v", len(lab.Scenarios()), *apart, time.Since(began).Round(time.Second))
-			for _, d := range lab.Compare(lab.Scenarios(), calls()) {
+			t.Logf("%d scenarios in %v", len(played), time.Since(began).Round(time.Second))
+			for _, d := range lab.Compare(played, calls()) {
 				t.Error(d)
+			}
+			if *record != "" {
+				save(t, v, "everything", events)
 			}
 		})
 	}

@@ -56,7 +56,7 @@ func Start(t testing.TB, v Version) *PBX {
 
 	p := &PBX{version: v, net: network{v, n}}
 	t.Cleanup(func() {
-		if err := p.stop(); err != nil {
+		if err := p.Stop(); err != nil {
 			t.Errorf("lab: %v", err)
 		}
 		if t.Failed() {
@@ -67,7 +67,7 @@ func Start(t testing.TB, v Version) *PBX {
 	if err := p.mount(); err != nil {
 		t.Fatalf("lab: %v", err)
 	}
-	if err := p.boot(); err != nil {
+	if err := p.Boot(); err != nil {
 		t.Fatalf("lab: %v", err)
 	}
 	return p
@@ -101,15 +101,8 @@ func (p *PBX) CLI(command string) (string, error) {
 
 // Restart stops Asterisk, ending all its calls, and boots it again.
 func (p *PBX) Restart() error {
-	return errors.Join(p.stop(), p.boot())
+	return errors.Join(p.Stop(), p.Boot())
 }
-
-// Stop ends Asterisk and all its calls in good order; Boot starts it again.
-func (p *PBX) Stop() error { return p.stop() }
-
-// Boot starts an Asterisk that was stopped or killed and waits until it can
-// take calls.
-func (p *PBX) Boot() error { return p.boot() }
 
 // Kill ends Asterisk at once, as a crash would; Boot starts it again.
 func (p *PBX) Kill() error {
@@ -191,8 +184,9 @@ func (p *PBX) unmount() {
 	_ = os.RemoveAll(filepath.Dir(p.root))
 }
 
-// boot starts Asterisk and waits until it is fully booted.
-func (p *PBX) boot() error {
+// Boot starts Asterisk and waits until it can take calls. Start does it first;
+// afterwards it is for one that was stopped or killed.
+func (p *PBX) Boot() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
@@ -235,8 +229,9 @@ func (p *PBX) boot() error {
 	}
 }
 
-// stop ends Asterisk, by force when it does not end by itself.
-func (p *PBX) stop() error {
+// Stop ends Asterisk and all its calls in good order, a frozen one too. When
+// it does not end by itself it is killed, and that is the error.
+func (p *PBX) Stop() error {
 	cmd, exited := p.process()
 	if cmd == nil {
 		return nil

@@ -23,6 +23,10 @@ func Run(ctx context.Context, p *PBX, s Scenario) error {
 	return nil
 }
 
+// stagger keeps RunAll from starting hundreds of processes in one instant,
+// which would delay what they do past the tolerance of the truth.
+const stagger = 50 * time.Millisecond
+
 // RunAll plays scenarios, at most parallel at a time, and returns all their
 // errors together. All at once is not too much for two processors; a machine that
 // is too busy makes calls longer than their truth.
@@ -34,6 +38,9 @@ func RunAll(ctx context.Context, p *PBX, all []Scenario, parallel int) error {
 	)
 	for i, s := range all {
 		room <- struct{}{}
+		if i > 0 {
+			time.Sleep(stagger)
+		}
 		wg.Go(func() {
 			defer func() { <-room }()
 			errs[i] = Run(ctx, p, s)
