@@ -71,9 +71,11 @@ func (c *call) result(a *attempt) Result {
 		return ResultBusy
 	case a.cause == causeElsewhere && answered, answered && a.status == "CANCEL" && !a.stoppedAt.Before(c.tookAt()):
 		return ResultElsewhere
-	case answered && !a.endedAt.IsZero() && !a.endedAt.Before(c.tookAt()) && a.stoppedAt.Sub(c.tookAt()) < time.Second && a.status != "NOANSWER":
+	case answered && !a.endedAt.IsZero() && a.stoppedAt.Sub(c.tookAt()).Abs() < time.Second && a.status != "NOANSWER":
+		// Taken back in the same moment: a colleague picked the call up, whose own
+		// leg the PBX puts in the place of this one.
 		return ResultElsewhere
-	case c.callerGaveUp() && (a.status == "CANCEL" || a.status == "" || !a.stoppedAt.Before(c.hungUpAt) && c.hungUp):
+	case c.hungUp && !a.stoppedAt.Before(c.hungUpAt), c.callerGaveUp() && !answered && (a.status == "CANCEL" || a.status == ""):
 		return ResultCancelled
 	case a.rang:
 		return ResultNoAnswer
@@ -253,7 +255,7 @@ func (t *Tracker) build(c *call) *Call {
 	case !c.endedAt.IsZero():
 		out.State = StateEnded
 		switch {
-		case c.calleeEnded:
+		case c.calleeEnded != nil:
 			out.EndedBy = EndedByCallee
 		case c.hungUp, c.dialCancel && !c.softHangup:
 			out.EndedBy = EndedByCaller

@@ -122,6 +122,7 @@ type attempt struct {
 	up        bool
 	connected bool
 	forwarded bool
+	lent      bool // another call has taken it over, by an attended transfer
 	stopped   bool // decided or taken back
 	own       bool // its own device ended it
 	ringFrom  time.Time
@@ -168,7 +169,7 @@ type call struct {
 	undecided   bool // a phone was undecided then
 	wasQueueing bool
 	softHangup  bool
-	calleeEnded bool
+	calleeEnded *leg // the person who hung up on the caller
 	dialCancel  bool // the PBX says that the caller cancelled its Dial
 
 	withheld bool
@@ -822,9 +823,9 @@ func (t *Tracker) hangup(l *leg, f *Fact) {
 			a.cause, a.sip = f.Cause, f.SIPStatus
 			t.stop(a, f.At)
 		}
-		if c := l.call; c != nil && l == c.answeredBy && !c.hungUp && !c.softHangup {
-			c.calleeEnded = true
-		}
+	}
+	if !f.Soft {
+		t.calleeHangsUp(l)
 	}
 	c := l.call
 	if c == nil || c.root != l || c.done {
@@ -844,6 +845,24 @@ func (t *Tracker) hangup(l *leg, f *Fact) {
 	if c.deadline.IsZero() {
 		c.deadline = f.At.Add(hangupWait)
 		t.closing = append(t.closing, c)
+	}
+}
+
+// calleeHangsUp notes that the person a caller talks to hung up, for as long as
+// nobody else is connected to that caller.
+func (t *Tracker) calleeHangsUp(l *leg) {
+	if l.bridge == nil || l.call != nil && l.call.root == l && l.call.dir == Inbound {
+		return
+	}
+	t.connected(l)
+	for _, m := range t.real {
+		c := m.call
+		if c == nil || c.done || c.answeredAt.IsZero() || c.hungUp || c.softHangup {
+			continue
+		}
+		if c.dir == Inbound && m == c.root || c.dir == Outbound && l.external && l.call == c {
+			c.calleeEnded = l
+		}
 	}
 }
 
@@ -940,13 +959,12 @@ func (t *Tracker) bridged(l *leg, f *Fact) {
 	}
 }
 
-// evaluate looks who is connected to whom through the bridge that l stands in
-// and the Local channels behind it, and marks calls answered.
-func (t *Tracker) evaluate(l *leg, at time.Time) {
+// connected leaves in t.real the legs of devices that l can talk to, itself
+// included, and returns the Local half on whose other side a mailbox listens.
+func (t *Tracker) connected(l *leg) (inbox *leg) {
 	t.seq++
 	t.stack, t.real = append(t.stack[:0], l), t.real[:0]
 	l.visited = t.seq
-	var inbox *leg
 	visit := func(m *leg) {
 		if m != nil && m.visited != t.seq {
 			m.visited = t.seq
@@ -971,16 +989,25 @@ func (t *Tracker) evaluate(l *leg, at time.Time) {
 			}
 		}
 	}
+	return inbox
+}
+
+// evaluate looks who is connected to whom through the bridge that l stands in
+// and the Local channels behind it, and marks calls answered.
+func (t *Tracker) evaluate(l *leg, at time.Time) {
+	inbox := t.connected(l)
 	for _, m := range t.real {
 		c := m.call
 		if c == nil || c.done {
 			continue
 		}
 		if !c.answeredAt.IsZero() {
-			// Transferred: the next phone to be connected took the call too.
-			if a := m.attempt; a != nil && m != c.root && len(t.real) > 1 {
-				t.up(a, at)
-				a.connected = true
+			switch {
+			case m == c.root && c.dir == Inbound:
+				t.transferred(c, at)
+			case m.attempt != nil && m != c.root && len(t.real) > 1:
+				t.up(m.attempt, at)
+				m.attempt.connected = true
 			}
 			continue
 		}
@@ -1000,6 +1027,28 @@ func (t *Tracker) evaluate(l *leg, at time.Time) {
 			}
 		}
 	}
+}
+
+// transferred notes whom an answered caller is connected to now. A phone that a
+// colleague had called to ask first was tried by a call inside the office; it
+// is one of this call's phones from here on.
+func (t *Tracker) transferred(c *call, at time.Time) {
+	p := t.person(c.root)
+	if p == nil {
+		return
+	}
+	if p != c.calleeEnded {
+		c.calleeEnded = nil
+	}
+	if p == c.answeredBy || p.call == nil || p.call == c || p.attempt == nil || p.call.dir != "" || p.attempt.lent {
+		return
+	}
+	was := p.attempt
+	was.lent = true
+	a := &attempt{leg: p, Attempt: was.Attempt, external: was.external, rang: was.rang, up: true, connected: true,
+		stopped: true, stoppedAt: at, endedAt: at}
+	t.addAttempt(c, a)
+	c.ring += a.Ring
 }
 
 // person picks who is on the other end of the caller's leg, if anybody is. A
