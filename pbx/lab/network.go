@@ -20,7 +20,7 @@ func (n network) pbx() string { return n.addr(0, 1) }
 func (n network) phone(s *Scenario, k int) string { return n.addr(1, phonesPerScenario*s.index+k) }
 
 // caller is where the k-th call of a scenario from the outside comes from.
-func (n network) caller(s *Scenario, k int) string { return n.addr(2, 4*s.index+k+1) }
+func (n network) caller(s *Scenario, k int) string { return n.addr(2, 3*s.index+k+1) }
 
 // far is where a phone outside is reached through the trunk.
 func (n network) far(s *Scenario) string { return n.addr(3, s.index+1) }

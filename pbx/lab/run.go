@@ -25,7 +25,7 @@ func Run(ctx context.Context, p *PBX, s Scenario) error {
 
 // stagger keeps RunAll from starting hundreds of processes in one instant,
 // which would delay what they do past the tolerance of the truth.
-const stagger = 50 * time.Millisecond
+const stagger = 100 * time.Millisecond
 
 // RunAll plays scenarios, at most parallel at a time, and returns all their
 // errors together. All at once is not too much for two processors; a machine that
@@ -99,7 +99,7 @@ func run(ctx context.Context, p *PBX, s *Scenario) (err error) {
 	wg.Wait()
 	select {
 	case <-ctx.Done():
-	case <-time.After(s.linger + legsEnd):
+	case <-time.After(legsEnd):
 	}
 	return errors.Join(errs...)
 }
@@ -120,8 +120,15 @@ func call(ctx context.Context, p *PBX, s *Scenario, i int, c caller, dir, tone s
 		to = s.fill(c.to)
 	}
 	c.keys = s.fillKeys(c.keys)
+	var replaces []byte
+	if c.joins {
+		var err error
+		if replaces, err = os.ReadFile(filepath.Join(dir, "phone-"+c.from+".log")); err != nil {
+			return err
+		}
+	}
 	// Its own port: a desk phone may be waiting for calls on 5060.
-	sp, err := start(dir, fmt.Sprintf("caller-%d", i+1), c.script(number, tone), addr, 5070,
+	sp, err := start(dir, fmt.Sprintf("caller-%d", i+1), c.script(number, tone, strings.TrimSpace(string(replaces))), addr, 5070,
 		"-m", "1", "-s", to, p.net.pbx()+":5060")
 	if err != nil {
 		return err
@@ -147,7 +154,8 @@ func start(dir, name, script, addr string, port int, more ...string) (*sipp, err
 	}
 	sp := &sipp{name: name, addr: addr, port: port, errs: filepath.Join(dir, name+".errors"), done: make(chan error, 1)}
 	sp.cmd = exec.Command("sipp", append([]string{"-sf", file, "-i", addr, "-mi", addr, "-ci", addr, "-p", fmt.Sprint(port),
-		"-nostdin", "-timer_resol", "10", "-trace_err", "-error_file", sp.errs}, more...)...)
+		"-nostdin", "-timer_resol", "10", "-trace_err", "-error_file", sp.errs,
+		"-trace_logs", "-log_file", filepath.Join(dir, name+".log")}, more...)...)
 	sp.cmd.Dir = dir
 	sp.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := spawn(sp.cmd); err != nil {
@@ -178,7 +186,7 @@ func (sp *sipp) listens(ctx context.Context) error {
 			return sp.failed(fmt.Errorf("ended early: %v", err))
 		case <-ctx.Done():
 			return sp.failed(ctx.Err())
-		case <-time.After(10 * time.Millisecond):
+		case <-time.After(30 * time.Millisecond):
 		}
 	}
 }

@@ -28,12 +28,12 @@ type Scenario struct {
 	queue        string // the body of the queue named after the scenario
 	phones       []phone
 	callers      []caller
-	unregistered bool          // phone a has no address the PBX knows
-	linger       time.Duration // how long things go on after the last caller has left
+	unregistered bool // phone a has no address the PBX knows
+	comeback     bool // a parked call goes back to who parked it
 }
 
 // phonesPerScenario bounds the phones of one scenario.
-const phonesPerScenario = 4
+const phonesPerScenario = 3
 
 // A Call is the truth about a call. What the zero value of a field leaves
 // open, Diff does not look at.
@@ -64,7 +64,7 @@ type Attempt struct {
 // Tolerance is how far from the truth a measured duration may lie.
 const Tolerance = 900 * time.Millisecond
 
-// Extension is the number of the scenario's phone with a role, "a" to "d".
+// Extension is the number of the scenario's phone with a role, "a" to "c".
 func (s *Scenario) Extension(role string) string {
 	return fmt.Sprint(1000 + 10*s.index + int(role[0]-'a') + 1)
 }
@@ -82,7 +82,7 @@ func (s *Scenario) mobile() string { return fmt.Sprintf("64655501%02d", s.index)
 // fill puts the scenario's numbers in place of {a}, {did} and so on.
 func (s *Scenario) fill(text string) string {
 	return strings.NewReplacer(
-		"{a}", s.Extension("a"), "{b}", s.Extension("b"), "{c}", s.Extension("c"), "{d}", s.Extension("d"),
+		"{a}", s.Extension("a"), "{b}", s.Extension("b"), "{c}", s.Extension("c"),
 		"{did}", s.did(), "{name}", s.Name, "{lot}", s.lot(), "{slot}", s.slot(), "{mobile}", s.mobile(),
 		"{out}", strings.TrimPrefix(s.Number, "+1"),
 	).Replace(text)

@@ -81,6 +81,27 @@ func plain() []Scenario {
 		Truth: []Call{{Outcome: pbx.RangOut, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByPBX, Ring: 2 * second,
 			Attempts: []Attempt{{"a", pbx.ResultNoAnswer, 2 * second}}}},
 	}, {
+		Name: "phone_times_out", About: "Phone rings and stops by itself with 408.",
+		plan:    "Dial(PJSIP/{a},8)",
+		phones:  []phone{{role: "a", ring: 2 * second, status: 408}},
+		callers: []caller{{fails: true}},
+		Truth: []Call{{Outcome: pbx.RangOut, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByPBX, Ring: 2 * second,
+			Attempts: []Attempt{{"a", pbx.ResultNoAnswer, 2 * second}}}},
+	}, {
+		Name: "mute", About: "Phone is registered and never says a word.",
+		plan:    "Dial(PJSIP/{a},3)",
+		phones:  []phone{{role: "a", mute: true}},
+		callers: []caller{{fails: true}},
+		Truth: []Call{{Outcome: pbx.Unreachable, Reason: pbx.ReasonUnreachable, EndedBy: pbx.EndedByPBX,
+			Attempts: []Attempt{{"a", pbx.ResultUnreachable, 0}}}},
+	}, {
+		Name: "early_media", About: "Phone rings with a sound of its own until the PBX gives up.",
+		plan:    "Dial(PJSIP/{a},3)",
+		phones:  []phone{{role: "a", early: true, ring: until}},
+		callers: []caller{{fails: true}},
+		Truth: []Call{{Outcome: pbx.RangOut, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByPBX, Ring: 3 * second,
+			Attempts: []Attempt{{"a", pbx.ResultNoAnswer, 3 * second}}}},
+	}, {
 		Name: "unregistered", About: "Phone is not registered.",
 		plan: "Dial(PJSIP/{a},8)", unregistered: true,
 		callers: []caller{{fails: true}},
@@ -93,6 +114,13 @@ func plain() []Scenario {
 		callers: []caller{{cancel: 3 * second}},
 		Truth: []Call{{Outcome: pbx.Abandoned, Reason: pbx.ReasonCallerHungUp, EndedBy: pbx.EndedByCaller, Ring: 3 * second,
 			Attempts: []Attempt{{"a", pbx.ResultCancelled, 3 * second}}}},
+	}, {
+		Name: "abandoned_unrung", About: "The caller hangs up before the phone rings.",
+		plan:    "Dial(PJSIP/{a},8)",
+		phones:  []phone{{role: "a", mute: true}},
+		callers: []caller{{unrung: true, cancel: 3 * half}},
+		Truth: []Call{{Outcome: pbx.Abandoned, Reason: pbx.ReasonCallerHungUp, EndedBy: pbx.EndedByCaller,
+			Attempts: []Attempt{{"a", pbx.ResultCancelled, 0}}}},
 	}, {
 		Name: "one_ring", About: "The caller hangs up as soon as the phone rings.",
 		plan:    "Dial(PJSIP/{a},8)",
@@ -107,6 +135,20 @@ func plain() []Scenario {
 		callers: []caller{{fails: true}},
 		Truth: []Call{{Outcome: pbx.RangOut, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByPBX, Ring: 5 * second,
 			Attempts: []Attempt{{"a", pbx.ResultDeclined, 2 * second}, {"b", pbx.ResultNoAnswer, 3 * second}}}},
+	}, {
+		Name: "chain_rang_out_declined", About: "First phone rings out, the next one is declined.",
+		plan:    "Dial(PJSIP/{a},2)\nDial(PJSIP/{b},8)",
+		phones:  []phone{{role: "a", ring: until}, {role: "b", ring: 2 * second, status: 603}},
+		callers: []caller{{fails: true}},
+		Truth: []Call{{Outcome: pbx.Declined, Reason: pbx.ReasonDeclined, EndedBy: pbx.EndedByPBX, Ring: 4 * second,
+			Attempts: []Attempt{{"a", pbx.ResultNoAnswer, 2 * second}, {"b", pbx.ResultDeclined, 2 * second}}}},
+	}, {
+		Name: "chain_declined_busy", About: "First phone is declined, the next one is busy.",
+		plan:    "Dial(PJSIP/{a},8)\nDial(PJSIP/{b},8)",
+		phones:  []phone{{role: "a", ring: 2 * second, status: 603}, {role: "b", status: 486}},
+		callers: []caller{{fails: true}},
+		Truth: []Call{{Outcome: pbx.Declined, Reason: pbx.ReasonDeclined, EndedBy: pbx.EndedByPBX, Ring: 2 * second,
+			Attempts: []Attempt{{"a", pbx.ResultDeclined, 2 * second}, {"b", pbx.ResultBusy, 0}}}},
 	}, {
 		Name: "chain_rang_out_answered", About: "First phone rings out, the next one answers.",
 		plan:    "Dial(PJSIP/{a},2)\nDial(PJSIP/{b},8)",

@@ -19,6 +19,13 @@ func forwards() []Scenario {
 		Truth: []Call{{Outcome: pbx.RangOut, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByPBX, Forwarded: true, Ring: 4 * second,
 			Attempts: []Attempt{{"a", pbx.ResultForwarded, second}, {"b", pbx.ResultNoAnswer, 3 * second}}}},
 	}, {
+		Name: "forward_outside_rang_out", About: "Phone forwards to a mobile outside the office, which rings out.",
+		plan:    "Dial(PJSIP/{a},4)",
+		phones:  []phone{{role: "a", ring: second, status: 302, contact: "{mobile}"}, {role: "far", ring: until}},
+		callers: []caller{{fails: true}},
+		Truth: []Call{{Outcome: pbx.RangOut, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByPBX, Forwarded: true, Ring: 4 * second,
+			Attempts: []Attempt{{"a", pbx.ResultForwarded, second}, {"", pbx.ResultNoAnswer, 3 * second}}}},
+	}, {
 		Name: "forward_outside", About: "Phone forwards to a mobile outside the office, which answers.",
 		plan:    "Dial(PJSIP/{a},8)",
 		phones:  []phone{{role: "a", ring: second, status: 302, contact: "{mobile}"}, {role: "far", ring: 2 * second}},
@@ -58,6 +65,13 @@ func transfers() []Scenario {
 			{role: "b", ring: 2 * second}},
 		callers: []caller{{talk: 10 * second}},
 		Truth: []Call{{Outcome: pbx.Answered, AnsweredBy: "a", EndedBy: pbx.EndedByCaller, Ring: 3 * second,
+			Attempts: []Attempt{{"a", pbx.ResultAnswered, second}, {"b", pbx.ResultAnswered, 2 * second}}}},
+	}, {
+		Name: "attended_transfer_refer", About: "Answered, the desk phone asks a colleague in a second call and joins the two.",
+		plan:    "Dial(PJSIP/{a},8,tT)",
+		phones:  []phone{{role: "a", ring: second}, {role: "b", ring: 2 * second}},
+		callers: []caller{{talk: 7 * second}, {after: 2 * second, from: "a", to: "{b}", talk: second, joins: true}},
+		Truth: []Call{{Outcome: pbx.Answered, AnsweredBy: "a", EndedBy: pbx.EndedByCaller, Ring: 3 * second, Talk: 7 * second,
 			Attempts: []Attempt{{"a", pbx.ResultAnswered, second}, {"b", pbx.ResultAnswered, 2 * second}}}},
 	}, {
 		Name: "park_retrieved", About: "Answered, parked, and taken back at another phone.",

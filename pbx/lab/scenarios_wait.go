@@ -1,6 +1,10 @@
 package lab
 
-import "textback/pbx"
+import (
+	"strings"
+
+	"textback/pbx"
+)
 
 // unattended are menus and announcements.
 func unattended() []Scenario {
@@ -24,6 +28,23 @@ exten => 1,1,Dial(PJSIP/{a},3)
 		plan: "Goto(ivr-{name},s,1)", further: menu,
 		callers: []caller{{talk: 2 * second}},
 		Truth:   []Call{{Outcome: pbx.Unattended, Reason: pbx.ReasonNotTried, EndedBy: pbx.EndedByCaller, Menu: true}},
+	}, {
+		Name: "menu_ran_out", About: "The caller presses nothing in a menu, the PBX hangs up.",
+		plan: "Goto(ivr-{name},s,1)", further: strings.Replace(menu, "WaitExten(5)", "WaitExten(2)", 1),
+		callers: []caller{{}},
+		Truth:   []Call{{Outcome: pbx.Unattended, Reason: pbx.ReasonNotTried, EndedBy: pbx.EndedByPBX, Menu: true}},
+	}, {
+		Name: "menu_read", About: "The caller presses 1 in a menu made with Read, the phone is answered.",
+		plan:    "Answer()\nRead(CHOICE,beep,1,,1,5)\nDial(PJSIP/{a},8)",
+		phones:  []phone{{role: "a", ring: 2 * second}},
+		callers: []caller{{keys: []key{{second, "1"}}, talk: 4 * second}},
+		Truth: []Call{{Outcome: pbx.Answered, AnsweredBy: "a", EndedBy: pbx.EndedByCaller, Menu: true, Ring: 2 * second, Talk: 2 * second,
+			Attempts: []Attempt{{"a", pbx.ResultAnswered, 2 * second}}}},
+	}, {
+		Name: "closed_unanswered", About: "The caller hears that the office is closed without being charged for it.",
+		plan:    "Progress()\nPlayback(vm-goodbye,noanswer)",
+		callers: []caller{{fails: true}},
+		Truth:   []Call{{Outcome: pbx.Unattended, Reason: pbx.ReasonNotTried, EndedBy: pbx.EndedByPBX}},
 	}, {
 		Name: "closed", About: "The caller hears that the office is closed.",
 		plan:    "Answer()\nPlayback(vm-goodbye)",
@@ -66,6 +87,12 @@ func mailboxes() []Scenario {
 		callers: []caller{{talk: 2 * second}},
 		Truth: []Call{{Outcome: pbx.Voicemail, Reason: pbx.ReasonDeclined, EndedBy: pbx.EndedByCaller, MessageLeft: no(), Ring: 2 * second,
 			Attempts: []Attempt{{"a", pbx.ResultDeclined, 2 * second}}}},
+	}, {
+		Name: "unregistered_greeting", About: "Phone is not registered, the caller hangs up in the mailbox's greeting.",
+		plan: "Dial(PJSIP/{a},8)\nVoiceMail({a}@default,u)", unregistered: true,
+		callers: []caller{{talk: 2 * second}},
+		Truth: []Call{{Outcome: pbx.Voicemail, Reason: pbx.ReasonUnreachable, EndedBy: pbx.EndedByCaller, MessageLeft: no(),
+			Attempts: []Attempt{{"a", pbx.ResultUnreachable, 0}}}},
 	}, {
 		Name: "busy_message", About: "Phone is busy, the caller leaves a message.",
 		plan:    "Dial(PJSIP/{a},8)\nVoiceMail({a}@default,bs)",
@@ -118,6 +145,13 @@ func queues() []Scenario {
 		plan: "Answer()\nQueue({name})\nPlayback(vm-goodbye)", queue: "joinempty = no",
 		callers: []caller{{}},
 		Truth:   []Call{{Outcome: pbx.Unattended, Reason: pbx.ReasonNotTried, EndedBy: pbx.EndedByPBX, Queue: "{name}"}},
+	}, {
+		Name: "queue_message", About: "The queue gives the caller up, who leaves a message.",
+		plan: "Answer()\nQueue({name},,,,3)\nVoiceMail({a}@default,s)", queue: "timeout = 10\nretry = 1\nmember => PJSIP/{a}",
+		phones:  []phone{{role: "a", ring: until}},
+		callers: []caller{{tone: true, talk: 7 * second}},
+		Truth: []Call{{Outcome: pbx.Voicemail, Reason: pbx.ReasonRangOut, EndedBy: pbx.EndedByCaller, Queue: "{name}", MessageLeft: yes(), Ring: 3 * second,
+			Attempts: []Attempt{{"a", pbx.ResultNoAnswer, 3 * second}}}},
 	}, {
 		Name: "queue_local_abandoned", About: "An agent behind a Local channel does not answer, the caller leaves.",
 		plan: "Answer()\nQueue({name})", queue: "timeout = 10\nretry = 1\nmember => Local/{a}@from-internal/n",

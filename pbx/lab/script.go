@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 )
@@ -13,6 +14,8 @@ const until = time.Duration(-1)
 // what it does with every call it gets.
 type phone struct {
 	role    string        // "a" to "d", or "far"
+	mute    bool          // it takes the call's message and never says a word
+	early   bool          // it rings with 183 and a sound of its own
 	ring    time.Duration // 0: it never rings; until: it rings until cancelled
 	status  int           // its final answer; 0 means 200
 	contact string        // where a 302 sends the call
@@ -28,9 +31,11 @@ type caller struct {
 	to     string        // extension; "" is the scenario's line
 	secret bool          // withholds the number
 	cancel time.Duration // gives up after hearing it ring for so long
+	unrung bool          // with cancel: does not wait for it to ring
 	fails  bool          // the PBX ends the call unanswered
 	keys   []key         // pressed once connected
 	tone   bool          // makes a noise once connected, else silence
+	joins  bool          // instead of hanging up, joins its role's first call with this one
 	talk   time.Duration // hangs up after so long (since the last key); 0: the PBX hangs up
 }
 
@@ -131,8 +136,19 @@ func (p phone) script(pbx string) string {
 		`<ereg regexp=".*" search_in="hdr" header="From:" assign_to="1"/>` +
 		`<ereg regexp=".*" search_in="hdr" header="To:" assign_to="2"/>` +
 		`<ereg regexp="sip:[^>]*" search_in="hdr" header="Contact:" assign_to="3"/>` +
-		"</action></recv>\n<Reference variables=\"1,2,3\"/>\n")
-	if p.ring != 0 {
+		`<ereg regexp="tag=([^;]+)" search_in="hdr" header="From:" assign_to="4,5"/>` +
+		// What an INVITE that replaces this dialog would have to say (RFC 3891, section 3).
+		`<log message="[call_id];to-tag=[$5];from-tag=[pid]p[call_number]"/>` +
+		"</action></recv>\n<Reference variables=\"1,2,3,4,5\"/>\n")
+	if p.mute {
+		s.request("CANCEL") // which nobody sends to one who never spoke
+		return s.xml("phone")
+	}
+	switch {
+	case p.early:
+		s.send("SIP/2.0 183 Session Progress\n" + tagged + contact + sdp)
+		s.pause(p.ring)
+	case p.ring != 0:
 		s.send("SIP/2.0 180 Ringing\n" + tagged + contact + empty)
 		s.pause(p.ring)
 	}
@@ -182,8 +198,8 @@ Call-ID: [call_id]
 }
 
 // script writes the call. number is the caller's own; tone is a file of
-// headerless µ-law.
-func (c caller) script(number, tone string) string {
+// headerless µ-law; replaces is the dialog to join, for a caller who joins.
+func (c caller) script(number, tone, replaces string) string {
 	var s script
 	from := "From: <sip:" + number + "@[local_ip]:[local_port]>;tag=[pid]c[call_number]\n"
 	privacy := ""
@@ -205,8 +221,12 @@ func (c caller) script(number, tone string) string {
 	s.reliably(request("INVITE", via, to, 1) + privacy + sdp)
 	switch {
 	case c.cancel != 0:
-		s.response(100, `optional="true"`)
-		s.response(180)
+		if c.unrung {
+			s.response(100)
+		} else {
+			s.response(100, `optional="true"`)
+			s.response(180)
+		}
 		s.pause(c.cancel)
 		s.reliably(request("CANCEL", "[last_Via:]\n", to, 1) + empty)
 		progress()
@@ -237,11 +257,17 @@ func (c caller) script(number, tone string) string {
 		return request(method, via, to, cseq)
 	}
 	s.press(c.keys, headers)
-	if c.talk != 0 {
+	switch {
+	case c.joins:
+		s.pause(c.talk)
+		s.reliably(headers("REFER") + "Refer-To: <sip:[service]@[remote_ip]?Replaces=" + url.QueryEscape(replaces) + ">\n" + empty)
+		s.response(202)
+		s.bye()
+	case c.talk != 0:
 		s.pause(c.talk)
 		s.reliably(headers("BYE") + empty)
 		s.response(200)
-	} else {
+	default:
 		s.bye()
 	}
 	return s.xml("caller")
