@@ -3,7 +3,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 BUILD    = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: build first-run test e2e lint fuzz bench chaos clean
+.PHONY: build first-run test unit lint fuzz bench bench-short chaos clean
 
 build: ## one static binary
 	$(BUILD) -o textback ./cmd/textback
@@ -27,6 +27,9 @@ fuzz: ## every parser that outsiders can reach, two minutes each
 
 bench: ## each compares two things in one run
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+bench-short: ## the same, once each: that they run
+	$(GO) test -run '^$$' -bench . -benchtime 20x ./...
 
 chaos: ## kill -9 at random points, 200 calls and more
 	TEXTBACK_CHAOS=200 $(GO) test -count 1 -timeout 60m -run 'Kill|Chaos|Crash' -v ./...

@@ -220,7 +220,7 @@ func (t *Tracker) build(c *call) *Call {
 	if upTo.IsZero() {
 		upTo = t.now
 	}
-	if c.hungUp && c.endedAt.IsZero() == false && c.hungUpAt.Before(upTo) {
+	if c.hungUp && !c.endedAt.IsZero() && c.hungUpAt.Before(upTo) {
 		upTo = c.hungUpAt
 	}
 	switch {

@@ -24,6 +24,7 @@ func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 			// they would drop schedules silently; every message has a TTL.
 			MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, AllowDirect: true,
 			AllowAtomicPublish: true, AllowMsgSchedules: true, AllowMsgTTL: true,
+			AllowRollup: true, // the server sets it with schedules
 		},
 		jetstream.StreamConfig{
 			Name: OptOutStream, Description: "who has said stop: never rolled up, deleted or aged",

@@ -88,7 +88,7 @@ type snapshot struct {
 func NewClient(opt Options, t *pbx.Tracker) (*Client, error) {
 	base, err := url.Parse(opt.URL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Host == "" {
-		return nil, fmt.Errorf("Asterisk URL %q: want http://host:8088", opt.URL)
+		return nil, fmt.Errorf("the URL of Asterisk, %q: want http://host:8088", opt.URL)
 	}
 	base.Path = strings.TrimSuffix(strings.TrimSuffix(base.Path, "/"), "/ari")
 	def := func(d *time.Duration, v time.Duration) {
@@ -134,7 +134,7 @@ func status(err error) int {
 }
 
 // errReplaced is Asterisk's word that somebody else took our application name.
-var errReplaced = errors.New("Asterisk gave the application name to another program")
+var errReplaced = errors.New("the PBX gave the application name to another program")
 
 // Run connects, follows, and connects again until ctx ends. It returns nil
 // then. All the tracker's callbacks run on the calling goroutine.

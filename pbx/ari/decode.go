@@ -19,8 +19,7 @@ import (
 // end after a look at their type and variable. The zero value is ready. It is
 // not safe for concurrent use.
 type Decoder struct {
-	fact    pbx.Fact
-	members []string
+	fact pbx.Fact
 }
 
 var errNotEvent = errors.New("not a JSON object with type and timestamp: is it an ARI event?")

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -304,7 +303,6 @@ func inboxPrefix(r Role) string { return "_INBOX_" + string(r) }
 type logger struct {
 	log    *slog.Logger
 	failed chan error
-	said   atomic.Bool
 }
 
 func (l *logger) Noticef(f string, a ...any) { l.log.Debug(fmt.Sprintf(f, a...)) }
