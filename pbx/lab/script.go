@@ -262,7 +262,13 @@ func (c caller) script(number, tone, replaces string) string {
 		s.pause(c.talk)
 		s.reliably(headers("REFER") + "Refer-To: <sip:[service]@[remote_ip]?Replaces=" + url.QueryEscape(replaces) + ">\n" + empty)
 		s.response(202)
-		s.bye()
+		// The PBX keeps this call until the phone that joined hangs it up.
+		s.label(1)
+		s.request("NOTIFY", `timeout="1000"`, `ontimeout="2"`)
+		s.send("SIP/2.0 200 OK\n"+echo+empty, `next="1"`)
+		s.label(2)
+		s.reliably(headers("BYE") + empty)
+		s.response(200)
 	case c.talk != 0:
 		s.pause(c.talk)
 		s.reliably(headers("BYE") + empty)
