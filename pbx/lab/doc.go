@@ -7,8 +7,8 @@
 //	func TestMain(m *testing.M) { lab.Main(m) }
 //
 // Main builds what is missing (the first time this takes about two minutes and
-// needs root, apt and a Debian mirror) and runs the test binary again in a
-// network and mount namespace, where only the loopback interface exists. An
+// needs root, apt and a Debian mirror) and runs the test binary again in
+// namespaces of its own, where only the loopback interface exists. An
 // end-to-end test then reads like this:
 //
 //	for _, v := range lab.Versions {
@@ -33,8 +33,8 @@
 //
 // Addresses: Asterisk 22 lives in 127.22.0.0/16 and 16 in 127.16.0.0/16, SIP
 // on port 5060 and HTTP on 8088 of each PBX's own address. A PBX has a tmpfs
-// over a shared image, so nothing it writes outlives it. Children are killed
-// when the test process dies, however it dies.
+// over a shared image, so nothing it writes outlives it. However the test
+// process dies, everything it started dies with it.
 //
 // Environment: TEXTBACK_LAB_DIR is where images are kept (a directory
 // textback-lab in the user's cache by default), TEXTBACK_LAB_MIRROR a Debian

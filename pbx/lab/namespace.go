@@ -24,10 +24,11 @@ var unavailable = "lab.Main did not run: call it from TestMain"
 var images string
 
 // Main is what TestMain calls in a package that uses the lab. It prepares the
-// images, runs the test binary once more in a network and mount namespace of
-// its own and exits with its status, so that two runs never meet and nothing
-// a test starts can reach a network. With -short, and without root, the tests
-// run where they are and Start skips them.
+// images, runs the test binary once more in namespaces of its own (network,
+// mounts, processes) and exits with its status, so that two runs never meet
+// and nothing a test starts can reach a network or outlive it. With -short,
+// and without the rights of root, the tests run where they are and Start skips
+// them.
 func Main(m *testing.M) {
 	flag.Parse()
 	if images = os.Getenv(insideEnv); images != "" {
@@ -76,7 +77,8 @@ func enter() (status int, err error) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), insideEnv+"="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS,
+		// A namespace of processes too: the kernel kills them all with the first.
+		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID,
 		Pdeathsig:  syscall.SIGKILL,
 	}
 	signals := make(chan os.Signal, 4)
@@ -105,6 +107,9 @@ var workshop = "/tmp"
 func furnish() error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := syscall.Mount("proc", "/proc", "proc", 0, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
 	}
 	if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
 		return fmt.Errorf("ip link set lo up: %w: %s", err, out)

@@ -205,8 +205,8 @@ func (p *PBX) Boot() error {
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/var/lib/asterisk", "TZ=UTC"}
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.root, Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := spawn(cmd); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: p.root}
+	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %v: %w", p.version, err)
 	}
 	exited := make(chan struct{})

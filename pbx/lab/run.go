@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -157,8 +156,7 @@ func start(dir, name, script, addr string, port int, more ...string) (*sipp, err
 		"-nostdin", "-timer_resol", "10", "-trace_err", "-error_file", sp.errs,
 		"-trace_logs", "-log_file", filepath.Join(dir, name+".log")}, more...)...)
 	sp.cmd.Dir = dir
-	sp.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := spawn(sp.cmd); err != nil {
+	if err := sp.cmd.Start(); err != nil {
 		return nil, err
 	}
 	go func() { sp.done <- sp.cmd.Wait() }()
