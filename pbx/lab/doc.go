@@ -36,6 +36,12 @@
 // over a shared image, so nothing it writes outlives it. However the test
 // process dies, everything it started dies with it.
 //
+// Recordings are made by the package's own tests, of each scenario alone or of
+// all at once:
+//
+//	go test ./pbx/lab -run TestRecord -record DIR [-only rang_out,busy]
+//	go test ./pbx/lab -run TestEverything -everything [-record DIR]
+//
 // Environment: TEXTBACK_LAB_DIR is where images are kept (a directory
 // textback-lab in the user's cache by default), TEXTBACK_LAB_MIRROR a Debian
 // mirror instead of the machine's own.

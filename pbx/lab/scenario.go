@@ -29,7 +29,6 @@ type Scenario struct {
 	phones       []phone
 	callers      []caller
 	unregistered bool // phone a has no address the PBX knows
-	comeback     bool // a parked call goes back to who parked it
 }
 
 // phonesPerScenario bounds the phones of one scenario.
@@ -40,10 +39,10 @@ const phonesPerScenario = 3
 type Call struct {
 	Direction   pbx.Direction
 	Outcome     pbx.Outcome
-	Reason      pbx.Reason // compared even when empty
-	Anonymous   bool       // compared always
-	Attempts    []Attempt  // in any order; compared even when empty
-	Ring        time.Duration
+	Reason      pbx.Reason    // compared even when empty
+	Anonymous   bool          // compared always
+	Attempts    []Attempt     // in any order; compared even when empty
+	Ring        time.Duration // compared always
 	MessageLeft *bool         // of voicemail
 	EndedBy     pbx.EndedBy   // empty: cannot be told, or does not matter
 	Queue       string        // compared always
