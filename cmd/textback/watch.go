@@ -3,6 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,6 +48,7 @@ func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics,
 	a := cfg.PBX.Asterisk
 	w.client, err = ari.NewClient(ari.Options{
 		URL: a.URL, User: a.User, Password: a.Password.Reveal(), App: a.App, Log: log.With("part", "asterisk"), Record: record,
+		Turn: turns(filepath.Join(cfg.StateDir, "ari.turn"), log),
 		Observe: ari.Observer{
 			Attached: func(version string) {
 				m.attached.Set(1)
@@ -63,6 +68,22 @@ func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics,
 		return nil, err
 	}
 	return w, nil
+}
+
+// turns counts connections to the PBX across restarts, in a small file.
+func turns(path string, log *slog.Logger) func() int {
+	said := false
+	return func() int {
+		b, _ := os.ReadFile(path)
+		n, _ := strconv.Atoi(strings.TrimSpace(string(b)))
+		n++
+		if err := os.WriteFile(path, []byte(strconv.Itoa(n)+"\n"), 0o600); err != nil && !said {
+			said = true
+			log.Warn("connections to the PBX cannot be counted", "error", err)
+			n = int(time.Now().Unix())
+		}
+		return n
+	}
 }
 
 // run follows the PBX until ctx ends. What is finished by then is spooled.

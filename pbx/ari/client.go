@@ -28,8 +28,14 @@ type Options struct {
 	URL      string // of Asterisk's HTTP server: "http://127.0.0.1:8088", with its prefix if it has one
 	User     string
 	Password string
-	App      string // ARI application name; every daemon that watches needs its own
+	App      string // ARI application name; Turn's number is added
 	Log      *slog.Logger
+
+	// Turn yields the number of the next connection: no two of them should ever
+	// have the same application name. When a client vanishes in the middle of
+	// events, Asterisk 22 can keep that connection's session locked for ever;
+	// whoever takes over its name then waits for ever too. nil counts from 1.
+	Turn func() int
 
 	// Record, if set, is given every raw event before it is decoded.
 	Record func(event []byte)
@@ -64,6 +70,8 @@ type Client struct {
 	q    *queue
 	do   chan func() // work for the goroutine that owns the tracker
 
+	app      string // of the present connection
+	turn     int
 	pbxAt    time.Time // the PBX's clock ...
 	pbxSeen  time.Time // ... when ours said this
 	attached bool
@@ -303,6 +311,11 @@ func (c *Client) connect(ctx context.Context) {
 func (c *Client) session(ctx context.Context) (up bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	c.turn++
+	if c.opt.Turn != nil {
+		c.turn = c.opt.Turn()
+	}
+	c.app = fmt.Sprintf("%s-%d", c.opt.App, c.turn)
 	ws, err := c.dial(ctx)
 	if err != nil {
 		return false, err
@@ -314,7 +327,9 @@ func (c *Client) session(ctx context.Context) (up bool, err error) {
 	var replaced atomic.Bool
 	go func() {
 		for {
-			_, data, err := ws.Read(ctx)
+			// Not with ctx: that would break the connection off at once, and Asterisk
+			// takes it better when it is closed in order.
+			_, data, err := ws.Read(context.WithoutCancel(ctx))
 			if err != nil {
 				readErr <- err
 				return
@@ -329,7 +344,11 @@ func (c *Client) session(ctx context.Context) (up bool, err error) {
 		}
 	}()
 	fail := func(err error) (bool, error) {
+		if ctx.Err() != nil {
+			_ = ws.Close(websocket.StatusNormalClosure, "")
+		}
 		cancel()
+		_ = ws.CloseNow()
 		<-readErr
 		c.q.put(message{err: err, at: time.Now()})
 		return up, err
@@ -371,7 +390,7 @@ func (c *Client) session(ctx context.Context) (up bool, err error) {
 func (c *Client) dial(ctx context.Context) (*websocket.Conn, error) {
 	u := *c.base
 	u.Path += "/ari/events"
-	u.RawQuery = url.Values{"app": {c.opt.App}, "subscribeAll": {"true"}}.Encode()
+	u.RawQuery = url.Values{"app": {c.app}, "subscribeAll": {"true"}}.Encode()
 	dctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	h := http.Header{}
@@ -478,7 +497,7 @@ func (c *Client) filter(ctx context.Context) error {
 	for _, t := range Types {
 		want.Allowed = append(want.Allowed, typ{t})
 	}
-	_, err := c.call(ctx, "PUT", "/applications/"+url.PathEscape(c.opt.App)+"/eventFilter", nil, want)
+	_, err := c.call(ctx, "PUT", "/applications/"+url.PathEscape(c.app)+"/eventFilter", nil, want)
 	return err
 }
 
@@ -504,7 +523,7 @@ func (c *Client) Clock(ctx context.Context) (time.Time, error) {
 // application name of its own, so that it takes nothing from a running daemon.
 func (c *Client) Probe(ctx context.Context) error {
 	probe := *c
-	probe.opt.App += "-doctor"
+	probe.app = c.opt.App + "-doctor"
 	ws, err := probe.dial(ctx)
 	if err != nil {
 		return err

@@ -57,7 +57,7 @@ func (f *fakeARI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		ws.CloseRead(context.Background())
 		<-r.Context().Done()
-	case "/ari/applications/textback/eventFilter":
+	case "/ari/applications/textback-1/eventFilter", "/ari/applications/textback-2/eventFilter":
 		var b bytes.Buffer
 		_, _ = b.ReadFrom(r.Body)
 		f.mu.Lock()

@@ -224,7 +224,7 @@ func (d *daemon) until(what string, ok func() bool) {
 // two texts or one that was not deserved; whoever deserved one and got none
 // is listed, as a call that is not certain, or as a text that is held.
 func TestDaemonKilled(t *testing.T) {
-	p := lab.Start(t, lab.Versions[0])
+	p := lab.Start(t, lab.V16)
 	shop := newProvider(t)
 	d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "0s")
 	all := lab.Scenarios()
