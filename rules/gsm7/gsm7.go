@@ -29,7 +29,7 @@ var septets = func() map[rune]int {
 // the GSM alphabet: one of them would more than halve the room.
 var plain = strings.NewReplacer("‘", "'", "’", "'", "‚", "'", "‛", "'", "“", `"`, "”", `"`, "„", `"`, "«", `"`, "»", `"`,
 	"–", "-", "—", "-", "‐", "-", "‑", "-", "−", "-", "…", "...", "\u00a0", " ", "\u202f", " ", "\u2009", " ", "\u200b", "", "\ufeff", "",
-	"•", "-", "\r\n", "\n", "\t", " ", "`", "'", "´", "'")
+	"•", "-", "\r\n", "\n", "\r", "\n", "\t", " ", "`", "'", "´", "'")
 
 // Normalize replaces typographic characters by their equals in the GSM
 // alphabet, so that counts hold on every transport. Other characters stay.
