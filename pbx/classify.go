@@ -29,7 +29,8 @@ func (a *attempt) refused() bool {
 }
 
 // fromDevice tells whether the leg's end came from the device and not from the
-// PBX taking the call back, which leaves cause 0, 16, 26 or 127.
+// PBX taking the call back, which leaves cause 0, 16, 26 or 127, or the cause of
+// another phone of the group that had refused (CALLS.md, "declined").
 func (a *attempt) fromDevice() bool {
 	if a.own {
 		return true
@@ -38,7 +39,16 @@ func (a *attempt) fromDevice() bool {
 	case 0, 16, causeElsewhere, causeRedirect, 127:
 		return false
 	}
-	return true
+	return a.status != "CANCEL"
+}
+
+// givenUp tells whether the phone was still undecided when the caller left.
+func (c *call) givenUp(a *attempt) bool {
+	if c.hungUp {
+		return !a.stoppedAt.Before(c.hungUpAt.Add(-100 * time.Millisecond))
+	}
+	// The hang-up itself was not seen; the PBX's own word on the Dial is left.
+	return c.dialCancel && c.answeredAt.IsZero() && (a.status == "CANCEL" || a.status == "")
 }
 
 // result decides what became of one phone, once the call is over.
@@ -75,7 +85,7 @@ func (c *call) result(a *attempt) Result {
 		// Taken back in the same moment: a colleague picked the call up, whose own
 		// leg the PBX puts in the place of this one.
 		return ResultElsewhere
-	case c.hungUp && !a.stoppedAt.Before(c.hungUpAt), c.callerGaveUp() && !answered && (a.status == "CANCEL" || a.status == ""):
+	case c.givenUp(a):
 		return ResultCancelled
 	case a.rang:
 		return ResultNoAnswer
@@ -92,17 +102,16 @@ func (c *call) tookAt() time.Time {
 	return c.answeredAt
 }
 
-// callerGaveUp tells whether the caller ended the call; a lost hang-up request
-// shows in the PBX's own word on the Dial.
-func (c *call) callerGaveUp() bool { return c.hungUp || c.dialCancel }
-
 // finish settles every attempt's result.
 func (t *Tracker) finish(c *call) {
 	for _, a := range c.attempts {
 		a.Result = c.result(a)
 		a.SIPStatus, a.Q850Cause = a.sip, a.cause
-		if a.Result == ResultAnswered || !a.fromDevice() && !a.connected {
+		if !a.fromDevice() {
 			a.SIPStatus = 0
+			if a.status == "CANCEL" && a.cause != causeElsewhere {
+				a.Q850Cause = 0 // another leg's
+			}
 		}
 		if a.Q850Cause < 1 || a.Q850Cause > 127 {
 			a.Q850Cause = 0
@@ -118,11 +127,34 @@ func (t *Tracker) finish(c *call) {
 			c.addGap(GapNoFinal)
 		}
 	}
+	if c.answeredAt.IsZero() {
+		for _, a := range c.attempts {
+			if a.taken && c.counts(a) {
+				// The PBX connected the caller with this phone, and nobody saw a bridge:
+				// it is not for us to say that nobody spoke.
+				c.addGap(GapEventsLost)
+				c.doubt = true
+			}
+			if by := a.leg.by; !a.rang && by != nil && by.progressed && !by.anyRang(c) {
+				c.addGap(GapEventsLost)
+			}
+		}
+	}
 	// The queue says that the caller left although nobody saw the hang-up, and
 	// not that it gave up itself: one of the two facts is missing.
 	if c.queueAband && !c.queueGave && !c.hungUp && c.answeredAt.IsZero() && c.mailbox == nil {
 		c.addGap(GapEventsLost)
 	}
+}
+
+// anyRang tells whether any phone that l dialled for c has rung.
+func (l *leg) anyRang(c *call) bool {
+	for _, a := range c.attempts {
+		if a.leg.by == l && a.rang {
+			return true
+		}
+	}
+	return false
 }
 
 // classify decides outcome and reason (CALLS.md, "Outcomes").

@@ -29,6 +29,9 @@ const (
 	LegUnbridged
 	// DialEnded reports how a whole Dial by Leg ended: Dial holds it.
 	DialEnded
+	// DialProgressed reports that a leg dialled by Leg has shown progress (180 or
+	// 183), without saying which.
+	DialProgressed
 	// MessageLeft reports that the caller left a voicemail message.
 	MessageLeft
 	// MailboxEnded reports that the mailbox is done with Leg. OK is true when

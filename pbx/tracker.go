@@ -104,6 +104,7 @@ type leg struct {
 	visited    int
 	dialling   bool // a Dial is running on this leg
 	dialLegs   int  // how many legs it has made
+	progressed bool // a leg it dialled has rung, so the PBX says
 	incomplete bool // first seen otherwise than by its creation
 }
 
@@ -122,6 +123,7 @@ type attempt struct {
 	up        bool
 	connected bool
 	forwarded bool
+	taken     bool // the PBX says that the dialling leg was answered by it
 	lent      bool // another call has taken it over, by an attended transfer
 	stopped   bool // decided or taken back
 	own       bool // its own device ended it
@@ -143,6 +145,9 @@ type call struct {
 	members  []*leg
 	attempts []*attempt
 	dialTo   string // outbound: what was dialled
+	// perhapsOut: a wire inside the PBX dials an outside number and nobody is
+	// known to have dialled the wire.
+	perhapsOut bool
 
 	ringing  int
 	ringFrom time.Time
@@ -247,6 +252,8 @@ func (t *Tracker) Feed(f *Fact) {
 		t.bridged(l, f)
 	case DialEnded:
 		t.dialEnded(l, f.Dial, f.At)
+	case DialProgressed:
+		l.progressed = true
 	case MessageLeft:
 		if c := t.mailboxOf(l, f.At); c != nil {
 			c.mailbox.MessageLeft = boolp(true)
@@ -626,11 +633,14 @@ func (t *Tracker) dialed(l *leg, f *Fact) {
 		t.rings(a, f.At)
 	case "PROCEEDING":
 	case "ANSWER":
+		a.taken = true
 		if !a.stopped {
 			t.up(a, f.At)
 		}
 	default:
-		a.status = strings.Clone(f.Dial)
+		if !a.stopped || a.status == "" {
+			a.status = strings.Clone(f.Dial) // the first word; queues add a CANCEL to their NOANSWER
+		}
 		t.stop(a, f.At)
 	}
 }
@@ -700,9 +710,14 @@ func (t *Tracker) try(l *leg, f *Fact) {
 	l.attempt = a
 	t.addAttempt(c, a)
 	if l.external && c.dir == "" {
-		c.dir = Outbound
 		c.dialTo = a.Extension
-		t.live(c)
+		if _, _, wire := localPair(c.root.Name); wire {
+			// Whoever dialled this wire may yet turn up, and be an outside caller.
+			c.perhapsOut = true
+		} else {
+			c.dir = Outbound
+			t.live(c)
+		}
 	}
 	switch l.State {
 	case LegRinging:
@@ -1011,6 +1026,9 @@ func (t *Tracker) evaluate(l *leg, at time.Time) {
 			}
 			continue
 		}
+		if c.perhapsOut && c.dir == "" && m.external && len(t.real) > 1 {
+			c.dir = Outbound
+		}
 		switch c.dir {
 		case Inbound:
 			if m != c.root {
@@ -1285,6 +1303,9 @@ func (t *Tracker) close(c *call) {
 		}
 	}
 	var out *Call
+	if c.perhapsOut && c.dir == "" {
+		c.dir = Outbound
+	}
 	if c.dir != "" {
 		t.finish(c)
 		out = t.build(c)

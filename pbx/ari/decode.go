@@ -27,6 +27,7 @@ var errNotEvent = errors.New("not a JSON object with type and timestamp: is it a
 // variables are the channel variables that carry facts.
 var variables = map[string]pbx.FactKind{
 	"DIALSTATUS":     pbx.DialEnded,
+	"PROGRESSTIME":   pbx.DialProgressed, // Asterisk 18 and later
 	"VM_MESSAGEFILE": pbx.MessageLeft,
 	"VMSTATUS":       pbx.MailboxEnded,
 	"QUEUESTATUS":    pbx.QueueLeft,
@@ -145,7 +146,7 @@ func (d *Decoder) Decode(line []byte) (*pbx.Fact, error) {
 		if r.value == "" {
 			f.Kind = pbx.LegSeen
 		}
-	case pbx.MessageLeft:
+	case pbx.MessageLeft, pbx.DialProgressed:
 		if r.value == "" {
 			f.Kind = pbx.LegSeen
 		}
