@@ -61,6 +61,8 @@ type Report struct {
 	File     string
 	Problems []Problem
 	nodes    map[Path]*yaml.Node
+	unread   map[Path]bool // values that could not be read: what they lack is no second problem
+	wrong    map[Path]bool // values with any problem that is no warning
 	depth    int
 	spent    int
 }
@@ -71,7 +73,7 @@ type Report struct {
 // is false when b is not YAML at all, so that checking its values is idle.
 // Sort brings the problems into the file's order in the end.
 func Parse(file string, b []byte, v any) (r *Report, ok bool) {
-	r = &Report{File: file, nodes: map[Path]*yaml.Node{}}
+	r = &Report{File: file, nodes: map[Path]*yaml.Node{}, unread: map[Path]bool{}, wrong: map[Path]bool{}}
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	var doc yaml.Node
 	switch err := d.Decode(&doc); {
@@ -134,6 +136,22 @@ func (r *Report) Node(p Path) *yaml.Node {
 // Has reports whether the file has a value at p.
 func (r *Report) Has(p Path) bool { return r.nodes[p] != nil }
 
+// Wrong reports whether p or anything in it has a problem that is no warning.
+func (r *Report) Wrong(p Path) bool {
+	for w := range r.wrong {
+		if rest, in := strings.CutPrefix(string(w), string(p)); in && (p == "" || rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
+}
+
+// cannotRead reports a value that decode could not take.
+func (r *Report) cannotRead(n *yaml.Node, p Path, format string, args ...any) {
+	r.unread[p], r.wrong[p] = true, true
+	r.Add(n, false, format, args...)
+}
+
 // Problem reports an error at p.
 func (r *Report) Problem(p Path, format string, args ...any) { r.about(p, false, format, args...) }
 
@@ -142,6 +160,10 @@ func (r *Report) Warning(p Path, format string, args ...any) { r.about(p, true, 
 
 // about names the key when the file does not have it: then the position says too little.
 func (r *Report) about(p Path, warning bool, format string, args ...any) {
+	if r.unread[p] {
+		return
+	}
+	r.wrong[p] = r.wrong[p] || !warning
 	text := fmt.Sprintf(format, args...)
 	if !r.Has(p) && !strings.Contains(text, string(p)) {
 		text = string(p) + ": " + text
@@ -200,7 +222,7 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	}
 	switch {
 	case v.Type() == durationType:
-		r.duration(n, v)
+		r.duration(n, p, v)
 	case v.Kind() == reflect.Pointer:
 		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
@@ -224,22 +246,22 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 			r.decode(item, p.Index(i), v.Index(i))
 		}
 	case n.Kind != yaml.ScalarNode:
-		r.Add(n, false, "want %s here, not a %s", want(v), kinds[n.Kind])
+		r.cannotRead(n, p, "want %s here, not a %s", want(v), kinds[n.Kind])
 	case v.Kind() == reflect.Bool:
 		if n.Tag != "!!bool" {
-			r.Add(n, false, "%q is neither true nor false", n.Value)
+			r.cannotRead(n, p, "%q is neither true nor false", n.Value)
 			return
 		}
 		v.SetBool(strings.EqualFold(n.Value, "true"))
 	case v.Kind() == reflect.Int:
 		i, err := strconv.Atoi(n.Value)
 		if err != nil {
-			r.Add(n, false, "%q is not a whole number", n.Value)
+			r.cannotRead(n, p, "%q is not a whole number", n.Value)
 			return
 		}
 		v.SetInt(int64(i))
 	case n.Tag == "!!bool":
-		r.Add(n, false, "want %s here: put %s in quotes if you mean the word", want(v), n.Value)
+		r.cannotRead(n, p, "want %s here: put %s in quotes if you mean the word", want(v), n.Value)
 	default: // numbers too, as they are written: +12125550100 needs no quotes
 		v.SetString(n.Value)
 	}
@@ -261,9 +283,9 @@ func want(v reflect.Value) string {
 	return "a single value"
 }
 
-func (r *Report) duration(n *yaml.Node, v reflect.Value) {
+func (r *Report) duration(n *yaml.Node, p Path, v reflect.Value) {
 	if n.Kind != yaml.ScalarNode {
-		r.Add(n, false, "want %s here, not a %s", want(v), kinds[n.Kind])
+		r.cannotRead(n, p, "want %s here, not a %s", want(v), kinds[n.Kind])
 		return
 	}
 	d, err := time.ParseDuration(n.Value)
@@ -272,10 +294,10 @@ func (r *Report) duration(n *yaml.Node, v reflect.Value) {
 		return
 	}
 	if _, err := strconv.ParseFloat(n.Value, 64); err == nil {
-		r.Add(n, false, "%q has no unit: write %ss, %sm or %sh", n.Value, n.Value, n.Value, n.Value)
+		r.cannotRead(n, p, "%q has no unit: write %ss, %sm or %sh", n.Value, n.Value, n.Value, n.Value)
 		return
 	}
-	r.Add(n, false, "%q is not a duration: write it like 20s, 15m or 12h", n.Value)
+	r.cannotRead(n, p, "%q is not a duration: write it like 20s, 15m or 12h", n.Value)
 }
 
 func (r *Report) mapping(n *yaml.Node, p Path, v reflect.Value) {
@@ -287,9 +309,10 @@ func (r *Report) mapping(n *yaml.Node, p Path, v reflect.Value) {
 			names = append(names, key)
 		}
 	}
-	r.pairs(n, func(key, value *yaml.Node) {
+	r.pairs(n, p, func(key, value *yaml.Node) {
 		f, ok := fields[key.Value]
 		if !ok {
+			r.wrong[p] = true
 			r.Add(key, false, "unknown key %q%s (one of: %s)", key.Value, DidYouMean(key.Value, names), strings.Join(names, ", "))
 			return
 		}
@@ -302,7 +325,7 @@ func (r *Report) mapping(n *yaml.Node, p Path, v reflect.Value) {
 func (r *Report) anyKeys(n *yaml.Node, p Path, v reflect.Value) {
 	m := reflect.MakeMap(v.Type())
 	v.Set(m)
-	r.pairs(n, func(key, value *yaml.Node) {
+	r.pairs(n, p, func(key, value *yaml.Node) {
 		r.nodes[p.Key(key.Value)] = value
 		item := reflect.New(v.Type().Elem()).Elem()
 		r.decode(value, p.Key(key.Value), item)
@@ -311,15 +334,16 @@ func (r *Report) anyKeys(n *yaml.Node, p Path, v reflect.Value) {
 }
 
 // pairs gives each key once to f.
-func (r *Report) pairs(n *yaml.Node, f func(key, value *yaml.Node)) {
+func (r *Report) pairs(n *yaml.Node, p Path, f func(key, value *yaml.Node)) {
 	if n.Kind != yaml.MappingNode {
-		r.Add(n, false, "want a group of keys here, not a %s", kinds[n.Kind])
+		r.cannotRead(n, p, "want a group of keys here, not a %s", kinds[n.Kind])
 		return
 	}
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		if line, twice := seen[key.Value]; twice {
+			r.wrong[p] = true
 			r.Add(key, false, "%s stands here a second time: it is set in line %d already", key.Value, line)
 			continue
 		}
@@ -336,7 +360,7 @@ func DidYouMean(got string, words []string) string {
 		if len(got) > 64 {
 			break
 		}
-		if d := distance(strings.ToLower(got), strings.ToLower(w)); d < least && d < len(w) {
+		if d := distance(strings.ToLower(got), strings.ToLower(w)); d < least && d <= len(w)/2 {
 			best, least = w, d
 		}
 	}

@@ -50,7 +50,6 @@ func deserved(s lab.Scenario) string {
 func TestCalls(t *testing.T) {
 	for _, v := range lab.Versions {
 		t.Run(v.String(), func(t *testing.T) {
-			t.Parallel()
 			p := lab.Start(t, v)
 			shop := newProvider(t)
 			d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "1s")
@@ -84,7 +83,7 @@ func TestCalls(t *testing.T) {
 
 			all := lab.Scenarios()
 			counted(t, v, len(all))
-			if err := lab.RunAll(t.Context(), p, all, 16); err != nil {
+			if err := lab.RunAll(t.Context(), p, all, 10); err != nil {
 				t.Error(err)
 			}
 			d.settled()

@@ -1,0 +1,90 @@
+package rules
+
+import (
+	"slices"
+
+	"textback/pbx"
+)
+
+// wider tells whether a matches every call that b matches.
+func wider(a, b *when) bool {
+	lists := func(a, b []string) bool {
+		if len(a) == 0 {
+			return true
+		}
+		if len(b) == 0 {
+			return false
+		}
+		for _, x := range b {
+			if !slices.Contains(a, x) {
+				return false
+			}
+		}
+		return true
+	}
+	// A pattern that matches another one's letters, stars included, matches all that the other one does.
+	patterns := func(a, b []string) bool {
+		if len(a) == 0 {
+			return true
+		}
+		for _, x := range b {
+			if !pbx.Match(a, x) {
+				return false
+			}
+		}
+		return len(b) > 0
+	}
+	flag := func(a, b *bool) bool { return a == nil || b != nil && *a == *b }
+	span := func(a, b *between) bool {
+		if a == nil {
+			return true
+		}
+		if b == nil {
+			return false
+		}
+		return (a.Under == nil || b.Under != nil && *b.Under <= *a.Under) && (a.AtLeast == nil || b.AtLeast != nil && *b.AtLeast >= *a.AtLeast)
+	}
+	return lists(a.Outcome, b.Outcome) && lists(a.Reason, b.Reason) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
+		patterns(a.Queue, b.Queue) && (len(a.NotCaller) == 0 || patterns(b.NotCaller, a.NotCaller) && len(b.NotCaller) > 0) && span(a.Ring, b.Ring) && span(a.Wait, b.Wait) &&
+		flag(a.MessageLeft, b.MessageLeft) && flag(a.Open, b.Open) && flag(a.Menu, b.Menu) && flag(a.Forwarded, b.Forwarded)
+}
+
+// covering returns the earlier rules that, each or together, match every call
+// that w matches; none when some call gets past them. Together they are tried
+// outcome by outcome, open and closed.
+func covering(earlier []*rule, w *when) []*rule {
+	for _, e := range earlier {
+		if wider(&e.When, w) {
+			return []*rule{e}
+		}
+	}
+	outcomes := w.Outcome
+	switch {
+	case w.MessageLeft != nil:
+		outcomes = []string{string(pbx.Voicemail)} // no other call has a message
+	case len(outcomes) == 0:
+		for _, o := range pbx.Outcomes[1 : len(pbx.Outcomes)-1] {
+			outcomes = append(outcomes, string(o))
+		}
+	}
+	yes, no := true, false
+	times := []*bool{&yes, &no}
+	if w.Open != nil {
+		times = []*bool{w.Open}
+	}
+	var by []*rule
+	for _, o := range outcomes {
+		for _, open := range times {
+			part := *w
+			part.Outcome, part.Open = []string{o}, open
+			i := slices.IndexFunc(earlier, func(e *rule) bool { return wider(&e.When, &part) })
+			if i < 0 {
+				return nil
+			}
+			if !slices.Contains(by, earlier[i]) {
+				by = append(by, earlier[i])
+			}
+		}
+	}
+	return by
+}

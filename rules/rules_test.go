@@ -1,0 +1,293 @@
+package rules
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"textback/pbx"
+	"textback/rules/gsm7"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// Every kind of mistake, and what an admin reads about it.
+func TestProblems(t *testing.T) {
+	files, err := filepath.Glob("testdata/bad-*.yaml")
+	if err != nil || len(files) < 4 {
+		t.Fatal(files, err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, problems := Parse("rules.yaml", b)
+		var got strings.Builder
+		bad := false
+		for _, p := range problems {
+			fmt.Fprintln(&got, p)
+			bad = bad || !p.Warning
+		}
+		if (r == nil) != bad {
+			t.Errorf("%s: rules %v with problems %v", f, r != nil, problems)
+		}
+		golden := strings.TrimSuffix(f, ".yaml") + ".golden"
+		if *update {
+			if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.String() != string(want) {
+			t.Errorf("%s:\n got %s\nwant %s", f, got.String(), want)
+		}
+	}
+}
+
+func shipped(t testing.TB) *Rules {
+	t.Helper()
+	r, problems := Load("../configs/rules.yaml")
+	if r == nil || len(problems) > 0 {
+		t.Fatalf("the shipped rules: %v", problems)
+	}
+	return r
+}
+
+// open is a Monday at ten, when the shipped office is open.
+var open = time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
+
+func call(o pbx.Outcome, change func(*pbx.Call)) *pbx.Call {
+	c := &pbx.Call{ID: "1", Site: "hq", Direction: pbx.Inbound, State: pbx.StateEnded, Outcome: o, Reason: pbx.Reason(o), Certain: true,
+		Caller: pbx.Caller{Number: "+12025550143", Raw: "2025550143", Name: "SARAH MILLER"}, Line: pbx.Line{Number: "+12125550100", Name: "Front desk"},
+		EndedAt: open, StartedAt: open.Add(-20 * time.Second), Ring: 20 * time.Second, Wait: 20 * time.Second}
+	if change != nil {
+		change(c)
+	}
+	return c
+}
+
+func left(v bool) func(*pbx.Call) {
+	return func(c *pbx.Call) { c.Voicemail = &pbx.Mailbox{MessageLeft: &v} }
+}
+
+func TestShippedRules(t *testing.T) {
+	r := shipped(t)
+	for _, c := range []struct {
+		name string
+		call *pbx.Call
+		want string // rule, or !why
+		says string
+	}{
+		{"rang out", call(pbx.RangOut, nil), "rang out or declined", "Hi Sarah, sorry we missed you!"},
+		{"declined, no name", call(pbx.Declined, func(c *pbx.Call) { c.Caller.Name = "WIRELESS CALLER" }), "rang out or declined", "Hi, sorry we missed you!"},
+		{"voicemail with message", call(pbx.Voicemail, left(true)), "message left", "we got your message"},
+		{"voicemail without", call(pbx.Voicemail, left(false)), "mailbox, but no message", "sorry we missed you"},
+		{"voicemail, not known", call(pbx.Voicemail, func(c *pbx.Call) { c.Voicemail = &pbx.Mailbox{} }), "mailbox, but no message", "sorry we missed you"},
+		{"after hours", call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = open.Add(8 * time.Hour) }), "after hours", "We open tomorrow at 8:00."},
+		{"lunch", call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = open.Add(150 * time.Minute) }), "after hours", "We open at 13:00."},
+		{"Friday evening", call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = open.AddDate(0, 0, 4).Add(8 * time.Hour) }), "after hours", "We open Monday at 8:00."},
+		{"one ring", call(pbx.Abandoned, func(c *pbx.Call) { c.Ring, c.Wait = time.Second, 2*time.Second }), "!" + RuleSaysNo, ""},
+		{"gave up", call(pbx.Abandoned, nil), "gave up ringing", "sorry we missed you"},
+		{"left the queue", call(pbx.Abandoned, func(c *pbx.Call) { c.Queue = &pbx.Queue{Name: "support"} }), "left the queue", "sorry for the wait"},
+		{"busy", call(pbx.Busy, nil), "busy or not reachable", "all our phones are busy"},
+		{"menu only", call(pbx.Unattended, nil), "!" + RuleSaysNo, ""},
+		{"answered", call(pbx.Answered, nil), "!" + NotMissed, ""},
+		{"unknown", call(pbx.Unknown, func(c *pbx.Call) { c.Certain = false }), "!" + NotMissed, ""},
+		{"outbound", call(pbx.RangOut, func(c *pbx.Call) { c.Direction = pbx.Outbound }), "!" + NotMissed, ""},
+		{"not certain", call(pbx.RangOut, func(c *pbx.Call) { c.Certain = false }), "!" + NotCertain, ""},
+		{"withheld", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true} }), "!" + Anonymous, ""},
+		{"internal", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), "!" + InvalidNumber, ""},
+		{"abroad", call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Number = "+442079460123" }), "!" + Region, ""},
+		{"Jamaica shares +1", call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Number = "+18765550123" }), "!" + Region, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := r.Decide(Facts{Call: c.call}, c.call.EndedAt)
+			got := d.Rule
+			if !d.Send {
+				got = "!" + d.Suppressed
+			}
+			if got != c.want || d.Send && (!strings.Contains(d.Body, c.says) || d.Segments != 1 || d.Encoding != "GSM-7") {
+				t.Errorf("%s %q (%d segments %s), want %s %q; because %s", got, d.Body, d.Segments, d.Encoding, c.want, c.says, d.Because)
+			}
+			if !d.Send && d.Because == "" {
+				t.Error("no reason is given")
+			}
+			var b strings.Builder
+			if err := d.WriteText(&b, r.Zone()); err != nil || strings.Contains(b.String(), "<no value>") || !strings.Contains(b.String(), r.Version()) {
+				t.Errorf("explained: %s %v", b.String(), err)
+			}
+		})
+	}
+}
+
+func TestGuards(t *testing.T) {
+	r := shipped(t)
+	c := call(pbx.RangOut, nil)
+	for _, g := range []struct {
+		f    Facts
+		now  time.Time
+		want string
+	}{
+		{Facts{Call: c}, open.Add(14 * time.Minute), ""},
+		{Facts{Call: c}, open.Add(16 * time.Minute), Stale},
+		{Facts{Call: c, OptedOut: true}, open, SaidStop},
+		{Facts{Call: c, GotThrough: open.Add(time.Second)}, open, Reached},
+		{Facts{Call: c, GotThrough: open.Add(-time.Second)}, open, ""},
+		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-11 * time.Hour)}}, open, Duplicate},
+		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-12 * time.Hour)}}, open, ""},
+		{Facts{Call: c, OnLine: true}, open, ""}, // a reason to wait, not to drop
+	} {
+		if d := r.Decide(g.f, g.now); d.Suppressed != g.want || d.Send != (g.want == "") {
+			t.Errorf("%+v at %v: %q, want %q", g.f, g.now.Sub(open), d.Suppressed, g.want)
+		}
+	}
+	if why, _ := r.Recheck(Facts{Call: c, OnLine: true}, open); why != OnLine {
+		t.Errorf("due while on a line: %q", why)
+	}
+}
+
+// Whatever the facts: when any guard says no, nothing is sent; deciding twice
+// gives the same; and one more reason against a text never makes one.
+func TestDecideProperties(t *testing.T) {
+	r := shipped(t)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	pick := func(n int) bool { return rnd.IntN(n) == 0 }
+	sent := 0
+	for range 20_000 {
+		c := call(pbx.Outcomes[rnd.IntN(len(pbx.Outcomes))], nil)
+		c.Certain = !pick(5)
+		c.Caller.Anonymous = pick(8)
+		c.Caller.Number = []string{"+12025550143", "+442079460123", "", "+1"}[rnd.IntN(4)*rnd.IntN(2)]
+		c.Ring, c.Wait = time.Duration(rnd.IntN(30))*time.Second, time.Duration(rnd.IntN(60))*time.Second
+		c.EndedAt = open.Add(time.Duration(rnd.IntN(7*24*60)) * time.Minute)
+		if pick(3) {
+			left(pick(2))(c)
+		}
+		f := Facts{Call: c, OptedOut: pick(6)}
+		if pick(6) {
+			f.GotThrough = c.EndedAt.Add(time.Duration(rnd.IntN(100)-50) * time.Second)
+		}
+		if pick(4) {
+			f.Episode.FirstTextAt = c.EndedAt.Add(-time.Duration(rnd.IntN(24)) * time.Hour)
+		}
+		now := c.EndedAt.Add(time.Duration(rnd.IntN(20)) * time.Minute)
+		d := r.Decide(f, now)
+		if d.Send != (d.Suppressed == "") || d.Send && d.Body == "" {
+			t.Fatalf("%+v", d)
+		}
+		no := slices.ContainsFunc(d.Guards, func(g Guard) bool { return !g.OK })
+		if no && d.Send {
+			t.Fatalf("a guard says no and a text is sent: %+v", d)
+		}
+		if fmt.Sprint(d) != fmt.Sprint(r.Decide(f, now)) {
+			t.Fatal("decided twice, differently")
+		}
+		if d.Send {
+			sent++
+			f.OptedOut = true
+			if r.Decide(f, now).Send {
+				t.Fatal("a text to somebody who has said stop")
+			}
+		}
+	}
+	if sent < 100 {
+		t.Errorf("only %d of the cases send: the property is hardly tested", sent)
+	}
+}
+
+func TestFirstName(t *testing.T) {
+	for shown, want := range map[string]string{
+		"Sarah Miller": "Sarah", "SARAH MILLER": "Sarah", "MILLER, SARAH": "Sarah", "sarah miller": "Sarah", "Anna-Lena Graf": "Anna-Lena",
+		"ANNA-LENA GRAF": "Anna-Lena", "McKay Jones": "McKay", "Sarah": "", "WIRELESS CALLER": "", "NEW YORK CITY": "", "Miller Dental LLC": "",
+		"2025550143": "", "": "", "J. Smith": "", "Spam Risk": "", "A B C D": "", "Sarah {{.}}": "",
+	} {
+		if got := firstName(shown); got != want {
+			t.Errorf("firstName(%q) = %q, want %q", shown, got, want)
+		}
+	}
+}
+
+func TestSummerTime(t *testing.T) {
+	r, problems := Parse("rules.yaml", []byte("version: 1\nbusiness: {name: X}\ntimezone: America/New_York\nhours: {sun: [\"1:00-4:00\"]}\n"))
+	if r == nil {
+		t.Fatal(problems)
+	}
+	for at, want := range map[string]bool{
+		"2026-03-08T06:59:59Z": true, "2026-03-08T07:00:00Z": true, "2026-03-08T08:00:00Z": false, // 1:59:59 EST, 3:00 EDT, 4:00 EDT
+		"2026-11-01T05:30:00Z": true, "2026-11-01T06:30:00Z": true, "2026-11-01T09:00:00Z": false, // 1:30 EDT, 1:30 EST, 4:00 EST
+	} {
+		tm, err := time.Parse(time.RFC3339, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.open(tm); got != want {
+			t.Errorf("open at %s: %v", at, got)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, _ := filepath.Glob("testdata/*.yaml")
+	for _, name := range append(files, "../configs/rules.yaml") {
+		if b, err := os.ReadFile(name); err == nil {
+			f.Add(b)
+		}
+	}
+	f.Add([]byte("a: &a [*a, *a]"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, problems := Parse("rules.yaml", b)
+		if r == nil && len(problems) == 0 {
+			t.Fatal("refused without a word")
+		}
+		for _, p := range problems {
+			if p.Text == "" || p.Line < 0 {
+				t.Fatalf("%+v", p)
+			}
+		}
+		if r != nil {
+			d := r.Decide(Facts{Call: call(pbx.RangOut, nil)}, open)
+			if d.Send && (d.Body == "" || strings.Contains(d.Body, "<no value>")) {
+				t.Fatalf("%+v", d)
+			}
+			if n, enc := gsm7.Segments(d.Body); d.Send && (n != d.Segments || enc != d.Encoding) {
+				t.Fatalf("%d %s", n, enc)
+			}
+		}
+	})
+}
+
+// BenchmarkDecide decides with 200 rules, of which the last one matches, beside
+// the shipped ten.
+func BenchmarkDecide(b *testing.B) {
+	var many strings.Builder
+	many.WriteString("version: 1\nbusiness: {name: X}\ntimezone: UTC\nmessages: {m: 'X: hello'}\nrules:\n")
+	for i := range 199 {
+		fmt.Fprintf(&many, "  - {name: r%d, when: {outcome: declined, line: \"+1212555%04d\"}, send: m}\n", i, i)
+	}
+	many.WriteString("  - {name: last, when: {outcome: rang_out}, send: m}\n")
+	big, problems := Parse("rules.yaml", []byte(many.String()))
+	if big == nil {
+		b.Fatal(problems)
+	}
+	c := call(pbx.RangOut, nil)
+	for name, r := range map[string]*Rules{"200 rules": big, "shipped": shipped(b)} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for range b.N {
+				if d := r.Decide(Facts{Call: c}, open); !d.Send {
+					b.Fatal(d.Because)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,115 @@
+package strict
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+type inner struct {
+	Number int            `yaml:"number"`
+	Flag   *bool          `yaml:"flag"`
+	Wait   *time.Duration `yaml:"wait"`
+}
+
+type outer struct {
+	Name  string           `yaml:"name"`
+	Words []string         `yaml:"words"`
+	In    *inner           `yaml:"in"`
+	Any   map[string]inner `yaml:"any"`
+
+	unseen int
+}
+
+func problems(r *Report) string {
+	r.Sort()
+	var b strings.Builder
+	for _, p := range r.Problems {
+		b.WriteString(p.String() + "\n")
+	}
+	return b.String()
+}
+
+func TestParse(t *testing.T) {
+	o := outer{Name: "default", unseen: 1}
+	r, ok := Parse("f", []byte("words: [a, 2, +12125550100]\nname:\nin: &x {number: 7, flag: true, wait: 1m}\nany: {b: *x}\n"), &o)
+	if !ok || r.Bad() || len(r.Problems) > 0 {
+		t.Fatal(r.Problems)
+	}
+	if o.Name != "default" || strings.Join(o.Words, " ") != "a 2 +12125550100" || o.In.Number != 7 || !*o.In.Flag || *o.In.Wait != time.Minute || *o.Any["b"].Wait != time.Minute {
+		t.Errorf("%+v", o)
+	}
+	if r.Has("in.none") || !r.Has(At("words").Index(1)) || r.Node("in.none").Line != 3 {
+		t.Error("nodes are not found")
+	}
+}
+
+func TestProblems(t *testing.T) {
+	var o outer
+	r, _ := Parse("f", []byte("nmae: x\nin: {number: seven, flag: maybe, wait: 5}\nwords: {a: b}\nname: true\nname: x\nany: {a: b}\n"), &o)
+	want := `f:1:1: unknown key "nmae"; did you mean name? (one of: name, words, in, any)
+f:2:14: "seven" is not a whole number
+f:2:27: "maybe" is neither true nor false
+f:2:40: "5" has no unit: write 5s, 5m or 5h
+f:3:8: want a single value here, not a group of keys
+f:4:7: want a single value here: put true in quotes if you mean the word
+f:5:1: name stands here a second time: it is set in line 4 already
+f:6:10: want a group of keys here, not a single value
+`
+	r.Problem("in.number", "not said: the number could not be read at all")
+	if got := problems(r); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if !r.Wrong("in") || !r.Wrong("words") || !r.Wrong("") || r.Wrong("wor") {
+		t.Error("what is wrong is not known")
+	}
+	r.OneOf("any", "word", "beta", "alpha", "betta")
+	if p := r.Problems[len(r.Problems)-1].String(); p != `f:6:6: unknown word "beta"; did you mean betta? (one of: alpha, betta)` {
+		t.Error(p)
+	}
+}
+
+// Aliases of aliases double with each line: they must cost neither time nor memory.
+func TestBomb(t *testing.T) {
+	type node struct {
+		In []node `yaml:"in"`
+	}
+	var b strings.Builder
+	b.WriteString("in: [&a0 {in: []}]\n")
+	deep := strings.Repeat("{in: [", 60) + strings.Repeat("]}", 60)
+	var n node
+	if r, _ := Parse("f", []byte(deep), &n); !strings.Contains(problems(r), "nested too deep") {
+		t.Error(problems(r))
+	}
+	b.Reset()
+	b.WriteString("in:\n - &a0 {in: []}\n")
+	for i := 1; i < 40; i++ {
+		x := string(rune('a'+(i-1)/10)) + string(rune('0'+(i-1)%10))
+		y := string(rune('a'+i/10)) + string(rune('0'+i%10))
+		b.WriteString(" - &" + y + " {in: [*" + x + ", *" + x + "]}\n")
+	}
+	begin := time.Now()
+	r, _ := Parse("f", []byte(b.String()), &n)
+	if !r.Bad() || time.Since(begin) > 5*time.Second {
+		t.Error(problems(r), time.Since(begin))
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("words: [a]\nin: {number: 7}\nany: {b: {flag: true}}\n"))
+	f.Add([]byte("in: &a {in: *a}\n"))
+	f.Add([]byte("? [a]\n: b\n---\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 2000 {
+			return
+		}
+		var o outer
+		r, _ := Parse("f", b, &o)
+		r.Sort()
+		for _, p := range r.Problems {
+			if p.Text == "" || p.Line < 0 {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
+}
