@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -16,7 +17,7 @@ import (
 	"textback/rules/strict"
 )
 
-func (r *Rules) check(rep *strict.Report) {
+func (r *Rules) check(rep *strict.Report, src []byte) {
 	f := &r.file
 	switch {
 	case !rep.Has("version"):
@@ -58,7 +59,7 @@ func (r *Rules) check(rep *strict.Report) {
 	r.checkHours(rep)
 	used := map[string]bool{}
 	r.checkRules(rep, used)
-	r.checkMessages(rep, used)
+	r.checkMessages(rep, used, src)
 }
 
 func (r *Rules) checkDuration(rep *strict.Report, p strict.Path, d, most time.Duration) {
@@ -323,7 +324,7 @@ func (r *Rules) checkBetween(rep *strict.Report, p strict.Path, b *between) {
 	}
 }
 
-func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool) {
+func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool, src []byte) {
 	var names []string
 	for n := range r.file.Messages {
 		names = append(names, n)
@@ -331,33 +332,65 @@ func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool) {
 	sort.Strings(names)
 	for _, name := range names {
 		p := strict.At("messages").Key(name)
-		m, err := compile(name, r.file.Messages[name])
-		if err != nil {
-			rep.Problem(p, "message %q: %v", name, err)
+		if rep.Wrong(p) {
+			continue
+		}
+		m, faults := compile(name, r.file.Messages[name])
+		if len(faults) == 0 {
+			faults = r.checkMessage(rep, p, m)
+		}
+		for _, f := range faults {
+			rep.Near(p, src, f.near, "message %q: %s", name, f.text)
+		}
+		if len(faults) > 0 {
 			continue
 		}
 		r.messages[name] = m
 		if !used[name] {
 			rep.Warning(p, "message %q is used by no rule", name)
 		}
-		for _, v := range []values{worst(r), {Business: r.file.Business.Name}} {
-			body, err := m.render(v)
-			if err != nil {
-				rep.Problem(p, "message %q: %v", name, err)
-				break
-			}
-			if v.Name == "" {
-				if r.file.Business.Name != "" && !strings.Contains(body, gsm7.Normalize(r.file.Business.Name)) {
-					rep.Warning(p, "message %q does not name the business: write {{.Business}}, people must know who texts them", name)
-				}
-				continue
-			}
-			n, _ := gsm7.Segments(body)
-			if c, foreign := gsm7.Foreign(body); foreign {
-				rep.Warning(p, "message %q holds %q, which SMS can carry only in an encoding with 70 characters a segment: it takes %d segments; leave it out if you can", name, c, n)
-			} else if n > 1 {
-				rep.Warning(p, "message %q takes up to %d segments (%d characters with a long name): each is paid for; 160 characters fit into one", name, n, len([]rune(body)))
-			}
+	}
+}
+
+// mostSegments is where a text is no text any more; providers refuse more.
+const mostSegments = 10
+
+// checkMessage renders the message in every way and warns of what costs or
+// puzzles.
+func (r *Rules) checkMessage(rep *strict.Report, p strict.Path, m *message) []fault {
+	most, longest := 0, ""
+	all := m.extremes(worst(r))
+	for i, v := range all {
+		body, err := m.render(v)
+		var f fault
+		switch {
+		case errors.As(err, &f):
+			return []fault{f}
+		case err != nil:
+			return []fault{{err.Error(), ""}}
+		}
+		if n, _ := gsm7.Segments(body); n > most || n == most && len(body) > len(longest) {
+			most, longest = n, body
+		}
+		if i == len(all)-1 && r.file.Business.Name != "" && !strings.Contains(body, gsm7.Normalize(r.file.Business.Name)) {
+			rep.Warning(p, "message %q does not name the business: write {{.Business}}, people must know who texts them", m.name)
 		}
 	}
+	switch c, foreign := gsm7.Foreign(longest); {
+	case most > mostSegments:
+		return []fault{{fmt.Sprintf("it takes up to %d segments; %d are the most that can be sent", most, mostSegments), ""}}
+	case foreign:
+		rep.Warning(p, "message %q holds %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", m.name, c, segments(most))
+	case most > 1:
+		rep.Warning(p, "message %q takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", m.name, segments(most), len([]rune(longest)))
+	}
+	return nil
+}
+
+// segments is "1 segment", "2 segments".
+func segments(n int) string {
+	if n == 1 {
+		return "1 segment"
+	}
+	return fmt.Sprintf("%d segments", n)
 }

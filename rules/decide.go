@@ -60,7 +60,7 @@ func (r *Rules) Decide(f Facts, now time.Time) Decision {
 	}
 	m := r.messages[matched.Send]
 	d.Message = m.name
-	body, err := m.render(r.values(c))
+	body, err := m.fitted(r.values(c))
 	if err != nil {
 		// Both extremes rendered when the file was read; a third way to fail is not known.
 		if d.Suppressed == "" {
@@ -219,9 +219,13 @@ func firstOf(ss ...string) string {
 	return "unknown"
 }
 
-// human writes a duration as people do: "1.5 s", "15 min", "12 h".
+// human writes a duration as people do: "1.5 s", "15 min", "12 h", "30 days".
 func human(d time.Duration) string {
 	switch {
+	case d < 0:
+		return "-" + human(-d)
+	case d >= 72*time.Hour:
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Hours()/24), ".0") + " days"
 	case d < time.Minute:
 		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
 	case d < time.Hour:

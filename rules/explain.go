@@ -21,11 +21,7 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 		if !d.Send {
 			would = " that would have been sent"
 		}
-		segments := "1 segment"
-		if d.Segments != 1 {
-			segments = fmt.Sprintf("%d segments", d.Segments)
-		}
-		fmt.Fprintf(&b, "\nThe text%s (message %q, %d characters, %s, %s):\n  %s\n", would, d.Message, len([]rune(d.Body)), segments, d.Encoding, strings.ReplaceAll(d.Body, "\n", "\n  "))
+		fmt.Fprintf(&b, "\nThe text%s (message %q, %d characters, %s, %s):\n  %s\n", would, d.Message, len([]rune(d.Body)), segments(d.Segments), d.Encoding, strings.ReplaceAll(d.Body, "\n", "\n  "))
 	}
 	if len(d.Steps) > 0 {
 		b.WriteString("\nRules, in order:\n")

@@ -2,18 +2,14 @@ package rules
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"reflect"
 	"regexp"
 	"strings"
-	"text/template"
 	"time"
 	"unicode"
 
 	"textback/pbx"
 	"textback/rules/gsm7"
-	"textback/rules/strict"
 )
 
 // values are what a message may use. A value that is not known is empty, so
@@ -31,43 +27,7 @@ type values struct {
 // worst is the longest rendering to be expected.
 func worst(r *Rules) values {
 	return values{Name: "Maximiliane", Business: r.file.Business.Name, Line: "Front desk and reception", LineNumber: "+12125550100",
-		Wait: "59 minutes", Queue: "support", NextOpening: "Wednesday at 10:30"}
-}
-
-func compile(name, text string) (*message, error) {
-	if strings.TrimSpace(text) == "" {
-		return nil, errors.New("it is empty")
-	}
-	t, err := template.New(name).Option("missingkey=error").Parse(text)
-	if err != nil {
-		return nil, errors.New(mendTemplate(err))
-	}
-	return &message{name: name, tmpl: t}, nil
-}
-
-var (
-	unknownField = regexp.MustCompile(`can't evaluate field (\w+)`)
-	unknownFunc  = regexp.MustCompile(`function "(\w+)" not defined`)
-	position     = regexp.MustCompile(`^template: [^:]*(:\d+)?(:\d+)?: (executing "[^"]*" at <[^>]*>: )?`)
-)
-
-// mendTemplate puts a template's error in an admin's words.
-func mendTemplate(err error) string {
-	var names []string
-	for f := range reflect.TypeFor[values]().Fields() {
-		names = append(names, f.Name)
-	}
-	all := "{{." + strings.Join(names, "}}, {{.") + "}}"
-	switch m := err.Error(); {
-	case unknownField.MatchString(m):
-		f := unknownField.FindStringSubmatch(m)[1]
-		return fmt.Sprintf("there is no {{.%s}}%s (there are %s)", f, strict.DidYouMean(f, names), all)
-	case unknownFunc.MatchString(m):
-		f := unknownFunc.FindStringSubmatch(m)[1]
-		return fmt.Sprintf("%q is no function; a value begins with a dot: {{.%s}} (there are %s)", f, f, all)
-	default:
-		return position.ReplaceAllString(m, "")
-	}
+		Wait: "59 minutes", Queue: "support", NextOpening: "September 23 at 10:30"}
 }
 
 var blanks = regexp.MustCompile(`[ \t]{2,}`)
@@ -76,11 +36,34 @@ var blanks = regexp.MustCompile(`[ \t]{2,}`)
 func (m *message) render(v values) (string, error) {
 	var b bytes.Buffer
 	if err := m.tmpl.Execute(&b, v); err != nil {
-		return "", errors.New(mendTemplate(err))
+		return "", inWords(err)
 	}
 	s := strings.TrimSpace(blanks.ReplaceAllString(gsm7.Normalize(b.String()), " "))
-	if s == "" {
-		return "", errors.New("nothing is left of it when its values are unknown")
+	switch {
+	case s == "":
+		return "", fault{"nothing is left of it when its values are unknown", ""}
+	case strings.Contains(s, "%!"): // what printf leaves where it fails
+		return "", fault{"printf does not fit its values: " + quote(s), "printf"}
+	}
+	return s, nil
+}
+
+// fitted renders for a call. A name is worth having, but not another segment:
+// carriers show long ones, and one letter that GSM-7 lacks would take the text
+// to UCS-2. Then the text goes without it.
+func (m *message) fitted(v values) (string, error) {
+	s, err := m.render(v)
+	if err != nil || v.Name == "" {
+		return s, err
+	}
+	v.Name = ""
+	plain, err := m.render(v)
+	if err != nil {
+		return s, nil
+	}
+	with, _ := gsm7.Segments(s)
+	if without, _ := gsm7.Segments(plain); without < with {
+		return plain, nil
 	}
 	return s, nil
 }

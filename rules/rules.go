@@ -112,6 +112,7 @@ type span struct{ from, to int } // minutes of the day
 type message struct {
 	name string
 	tmpl *template.Template
+	uses []string // the values' names
 }
 
 // Load reads and checks rules.yaml. The Rules are nil when a problem is more
@@ -136,7 +137,7 @@ func Parse(name string, b []byte) (*Rules, []Problem) {
 	r.file.Regions = []string{"US"}
 	rep, ok := strict.Parse(name, b, &r.file)
 	if ok {
-		r.check(rep)
+		r.check(rep, b)
 	}
 	rep.Sort()
 	if rep.Bad() {

@@ -17,41 +17,57 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// Every kind of mistake, and what an admin reads about it.
+// golden compares got with testdata/name, or writes it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := string(b); got != want {
+		t.Errorf("differs from %s (go test ./rules -update writes it anew); got:\n%s", path, got)
+	}
+}
+
+// Every kind of mistake, and what an admin reads about it: one golden file
+// holds all the messages, so that they can be read as an admin would.
 func TestProblems(t *testing.T) {
-	files, err := filepath.Glob("testdata/bad-*.yaml")
-	if err != nil || len(files) < 4 {
+	files, err := filepath.Glob("testdata/bad/*.yaml")
+	if err != nil || len(files) < 10 {
 		t.Fatal(files, err)
 	}
+	var all strings.Builder
 	for _, f := range files {
 		b, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, problems := Parse("rules.yaml", b)
-		var got strings.Builder
-		bad := false
+		r, problems := Parse(filepath.Base(f), b)
+		if len(problems) == 0 {
+			t.Errorf("%s: no problem found", f)
+		}
+		bad, last := false, 0
 		for _, p := range problems {
-			fmt.Fprintln(&got, p)
+			fmt.Fprintln(&all, p)
 			bad = bad || !p.Warning
+			if p.Line < last {
+				t.Errorf("%s: not in the file's order: %s", f, p)
+			}
+			last = p.Line
 		}
 		if (r == nil) != bad {
 			t.Errorf("%s: rules %v with problems %v", f, r != nil, problems)
 		}
-		golden := strings.TrimSuffix(f, ".yaml") + ".golden"
-		if *update {
-			if err := os.WriteFile(golden, []byte(got.String()), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got.String() != string(want) {
-			t.Errorf("%s:\n got %s\nwant %s", f, got.String(), want)
-		}
+		fmt.Fprintln(&all)
 	}
+	golden(t, "problems.txt", all.String())
 }
 
 func shipped(t testing.TB) *Rules {
@@ -237,7 +253,7 @@ func TestSummerTime(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	files, _ := filepath.Glob("testdata/*.yaml")
+	files, _ := filepath.Glob("testdata/bad/*.yaml")
 	for _, name := range append(files, "../configs/rules.yaml") {
 		if b, err := os.ReadFile(name); err == nil {
 			f.Add(b)

@@ -155,6 +155,37 @@ func (r *Report) cannotRead(n *yaml.Node, p Path, format string, args ...any) {
 // Problem reports an error at p.
 func (r *Report) Problem(p Path, format string, args ...any) { r.about(p, false, format, args...) }
 
+// Near reports an error at the first place of the letters near in the value at
+// p, which may span lines; at the value's beginning when they are not found.
+func (r *Report) Near(p Path, src []byte, near, format string, args ...any) {
+	n := r.nodes[p]
+	if n == nil || near == "" || r.unread[p] {
+		r.Problem(p, format, args...)
+		return
+	}
+	r.wrong[p] = true
+	lines := strings.Split(string(src), "\n")
+	end := len(lines) // a value that spans lines ends before the next one
+	for _, other := range r.nodes {
+		if other.Line > n.Line {
+			end = min(end, other.Line-1)
+		}
+	}
+	at := yaml.Node{Line: n.Line, Column: n.Column}
+	for i := n.Line - 1; i < end; i++ {
+		line := []rune(lines[i]) // columns are characters
+		from := 0
+		if i == n.Line-1 {
+			from = min(n.Column-1, len(line))
+		}
+		if before, _, found := strings.Cut(string(line[from:]), near); found {
+			at.Line, at.Column = i+1, from+len([]rune(before))+1
+			break
+		}
+	}
+	r.Add(&at, false, format, args...)
+}
+
 // Warning reports what works all the same.
 func (r *Report) Warning(p Path, format string, args ...any) { r.about(p, true, format, args...) }
 
