@@ -136,6 +136,7 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 		if n := rep.Node(p); n != nil {
 			ru.line = n.Line
 		}
+		ru.not = ru.When.outcomeNot()
 		if ru.Name == "" {
 			ru.Name = fmt.Sprintf("rule %d", i+1)
 		}

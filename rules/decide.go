@@ -34,8 +34,8 @@ func (r *Rules) Decide(f Facts, now time.Time) Decision {
 		if matched.Window != nil {
 			d.Window = *matched.Window
 		}
-		d.Guards = append(d.Guards, duplicate(f, now, d.Window))
 	}
+	d.Guards = append(d.Guards, duplicate(f, now, d.Window))
 	for _, g := range d.Guards {
 		// On a line now is no reason against a text, only one to wait: the outbox does.
 		if !g.OK && g.Name != OnLine && d.Suppressed == "" {
@@ -43,8 +43,11 @@ func (r *Rules) Decide(f Facts, now time.Time) Decision {
 		}
 	}
 	d.DueAt = c.EndedAt.Add(d.Delay)
-	if d.DueAt.Before(now) {
+	switch {
+	case d.DueAt.Before(now):
 		d.DueAt = now
+	case c.EndedAt.After(now): // the PBX's clock is ahead of ours: no reason to wait longer
+		d.DueAt = now.Add(d.Delay)
 	}
 	switch {
 	case matched == nil:
@@ -104,8 +107,14 @@ func (r *Rules) guards(f Facts, now time.Time, fresh time.Duration) []Guard {
 		what = "the call went out"
 	}
 	add(NotMissed, c.Missed(), "nobody took the call", what)
-	age := now.Sub(c.EndedAt)
-	add(Stale, age <= fresh, "the call ended "+ago(age), fmt.Sprintf("the call ended %s, and a text later than %s after a call only puzzles people", ago(age), human(fresh)))
+	switch age := now.Sub(c.EndedAt); {
+	case c.EndedAt.IsZero():
+		add(Stale, false, "", "the call has not ended, or when is not known")
+	case age > fresh:
+		add(Stale, false, "", "the call ended "+ago(age)+", and a text later than "+human(fresh)+" after a call only puzzles people")
+	default:
+		add(Stale, true, "the call ended "+ago(age), "")
+	}
 	why := "it is certain that nobody took it"
 	if !c.Certain {
 		why = "it is not certain that nobody took the call"
@@ -115,10 +124,13 @@ func (r *Rules) guards(f Facts, now time.Time, fresh time.Duration) []Guard {
 	}
 	add(NotCertain, c.Certain, why, why)
 	add(Anonymous, !c.Caller.Anonymous, "the caller shows a number", "the caller withheld the number")
+	// Whoever shows our own number is a phone of ours, or forged it: the text would come back to us.
+	add(Internal, c.Caller.Number == "" || c.Caller.Number != c.Line.Number, "the number is not the office's own", "the caller shows the office's own number")
 	region, valid := "", false
 	if n := c.Caller.Number; n != "" {
-		if p, err := phonenumbers.Parse(n, ""); err == nil && phonenumbers.IsValidNumber(p) {
-			region, valid = phonenumbers.GetRegionCodeForNumber(p), true
+		if p, err := phonenumbers.Parse(n, ""); err == nil {
+			region = phonenumbers.GetRegionCodeForNumber(p)
+			valid = phonenumbers.IsValidNumberForRegion(p, region)
 		}
 	}
 	add(InvalidNumber, valid || c.Caller.Anonymous, "the number is valid", "what the caller shows ("+quote(c.Caller.Raw)+") is no number that can be texted")
@@ -141,9 +153,13 @@ func duplicate(f Facts, now time.Time, window time.Duration) Guard {
 
 // match tries the rules in order and notes each one's say.
 func (r *Rules) match(c *pbx.Call, d *Decision) *rule {
+	d.Steps = make([]Step, 0, len(r.file.Rules))
 	for i := range r.file.Rules {
 		ru := &r.file.Rules[i]
-		why := r.against(&ru.When, c)
+		why := ru.not[c.Outcome] // made when the file was read: most rules are passed over for their outcome
+		if why == "" {
+			why = r.against(&ru.When, c)
+		}
 		d.Steps = append(d.Steps, Step{Rule: ru.Name, Line: ru.line, Matched: why == "", Why: why})
 		if why == "" {
 			return ru
@@ -152,10 +168,24 @@ func (r *Rules) match(c *pbx.Call, d *Decision) *rule {
 	return nil
 }
 
+// outcomeNot is what is said of calls whose outcome is none of w's.
+func (w *when) outcomeNot() map[pbx.Outcome]string {
+	if len(w.Outcome) == 0 {
+		return nil
+	}
+	m := map[pbx.Outcome]string{}
+	for _, o := range pbx.Outcomes {
+		if !slices.Contains(w.Outcome, string(o)) {
+			m[o] = "outcome is " + string(o) + ", not " + strings.Join(w.Outcome, " or ")
+		}
+	}
+	return m
+}
+
 // against is the first condition that does not hold, empty if all do.
 func (r *Rules) against(w *when, c *pbx.Call) string {
 	switch {
-	case len(w.Outcome) > 0 && !slices.Contains(w.Outcome, string(c.Outcome)):
+	case len(w.Outcome) > 0 && !slices.Contains(w.Outcome, string(c.Outcome)): // a word of a later version
 		return "outcome is " + string(c.Outcome) + ", not " + strings.Join(w.Outcome, " or ")
 	case len(w.Reason) > 0 && !slices.Contains(w.Reason, string(c.Reason)):
 		return "reason is " + string(c.Reason) + ", not " + strings.Join(w.Reason, " or ")

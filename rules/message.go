@@ -56,12 +56,15 @@ func (m *message) fitted(v values) (string, error) {
 	if err != nil || v.Name == "" {
 		return s, err
 	}
+	with, _ := gsm7.Segments(s)
+	if with == 1 {
+		return s, nil
+	}
 	v.Name = ""
 	plain, err := m.render(v)
 	if err != nil {
 		return s, nil
 	}
-	with, _ := gsm7.Segments(s)
 	if without, _ := gsm7.Segments(plain); without < with {
 		return plain, nil
 	}
@@ -92,6 +95,9 @@ func firstName(shown string) string {
 			return ""
 		}
 	}
+	if places[strings.ToUpper(words[len(words)-1])] {
+		return "" // "DALLAS TX": carriers show the place for numbers without a name
+	}
 	name := []rune(strings.ToLower(words[0]))
 	if len(name) < 2 || len(name) > 20 || words[0][len(words[0])-1] == '.' {
 		return ""
@@ -108,11 +114,23 @@ func firstName(shown string) string {
 	return string(name)
 }
 
+// places are what the states of the US and the provinces of Canada are written as.
+var places = func() map[string]bool {
+	m := map[string]bool{}
+	for _, w := range strings.Fields(`AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK
+		OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC PR AB BC MB NB NL NS ON PE QC SK`) {
+		m[w] = true
+	}
+	return m
+}()
+
 // notPersons are words that a person's name does not have.
 var notPersons = func() map[string]bool {
 	m := map[string]bool{}
 	for _, w := range strings.Fields(`wireless unknown unavailable anonymous private restricted cell phone mobile toll free
 		spam scam likely risk telemarketer fraud inc llc ltd gmbh corp co company services service group center centre clinic office bank school
+		mr mrs ms miss mx dr prof sir madam family caller name number unlisted blocked withheld out area pay phone public
+		dental medical clinics auto plumbing insurance law legal realty construction electric roofing church store shop studio
 		county city state department dept hospital university pharmacy restaurant hotel solutions systems international national customer
 		support sales and the of`) {
 		m[w] = true

@@ -13,6 +13,7 @@ import (
 	"text/template"
 	"time"
 
+	"textback/pbx"
 	"textback/rules/strict"
 )
 
@@ -84,6 +85,7 @@ type rule struct {
 	Window  *time.Duration `yaml:"window"`
 
 	line int
+	not  map[pbx.Outcome]string // what is said of calls with another outcome
 }
 
 // when holds a rule's conditions; all that are set must hold.

@@ -1,0 +1,120 @@
+package rules
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"textback/pbx"
+	"textback/rules/gsm7"
+)
+
+const head = "version: 1\nbusiness: {name: Miller Dental}\ntimezone: America/New_York\n"
+
+// read reads what has no problem but warnings.
+func read(t testing.TB, yaml string) *Rules {
+	t.Helper()
+	r, problems := Parse("rules.yaml", []byte(head+yaml))
+	if r == nil {
+		t.Fatal(problems)
+	}
+	return r
+}
+
+func TestPlacesAndTitles(t *testing.T) {
+	for shown, want := range map[string]string{
+		"DALLAS TX": "", "New York NY": "", "TORONTO ON": "", "Dr. Sarah Miller": "", "Mrs Miller": "", "Miller Dental": "",
+		"OUT OF AREA": "", "O'BRIEN,SHANE": "Shane", "MILLER, SARAH J": "Sarah", "Łukasz Nowak": "Łukasz", "ÉLODIE PETIT": "Élodie",
+		"Sarah Miller Inc.": "", "+1 202 555": "", "Sarah\nMiller": "Sarah", "👋 Sarah": "", "Sarah\x00 Miller": "",
+		"Wolfeschlegelsteinhausen Bergerdorff": "", "محمد علي": "محمد",
+	} {
+		if got := firstName(shown); got != want {
+			t.Errorf("firstName(%q) = %q, want %q", shown, got, want)
+		}
+	}
+}
+
+// Whatever a carrier shows as a name: the text is whole, and no name makes it
+// cost another segment.
+func TestOddNames(t *testing.T) {
+	r := read(t, `
+messages:
+  short: "Hi{{with .Name}} {{.}}{{end}}, {{.Business}} missed you."
+  full: "Hi{{with .Name}} {{.}}{{end}}, `+strings.Repeat("x", 134)+` {{.Business}}"
+  russian: "{{with .Name}}{{.}}, {{end}}мы вам перезвоним. {{.Business}}"
+rules:
+  - {name: short, when: {outcome: busy}, send: short}
+  - {name: full, when: {outcome: declined}, send: full}
+  - {name: russian, when: {outcome: rang_out}, send: russian}
+`)
+	for _, c := range []struct {
+		outcome  pbx.Outcome
+		name     string
+		greeting string
+		segments int
+	}{
+		{pbx.Busy, "Sarah Miller", "Hi Sarah, ", 1},
+		{pbx.Busy, "", "Hi, ", 1},
+		{pbx.Busy, "Jürgen Müller", "Hi Jürgen, ", 1},
+		{pbx.Busy, "Łukasz Nowak", "Hi Łukasz, ", 1},   // 70 are enough
+		{pbx.Declined, "Łukasz Nowak", "Hi, ", 1},      // three segments with the name
+		{pbx.Declined, "Al Miller", "Hi Al, ", 1},      // fits
+		{pbx.Declined, "Maximilian Miller", "Hi, ", 1}, // does not
+		{pbx.RangOut, "Łukasz Nowak", "Łukasz, ", 1},
+		{pbx.Busy, "{{.Business}} x", "Hi, ", 1},
+		{pbx.Busy, "<b>Sarah</b> Miller", "Hi, ", 1},
+	} {
+		d := r.Decide(Facts{Call: call(c.outcome, func(p *pbx.Call) { p.Caller.Name = c.name })}, open)
+		if !d.Send || !strings.HasPrefix(d.Body, c.greeting) || d.Segments != c.segments {
+			t.Errorf("%s %q: %q in %d segments %s", c.outcome, c.name, d.Body, d.Segments, d.Because)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	r := read(t, `
+hours: {mon: "8:00-12:00", thu: "9:30-17:00"}
+closed_on: [2026-11-26, 2026-12-03]
+messages: {m: "{{.Business}}|{{.Line}}|{{.LineNumber}}|{{.Wait}}|{{.Queue}}|{{.NextOpening}}"}
+rules: [{send: m}]
+`)
+	for _, c := range []struct {
+		ended, wait, want string
+	}{
+		{"2026-11-23T10:00", "29s", "Miller Dental|Front desk|+12125550100||support|"},
+		{"2026-11-23T07:59", "31s", "Miller Dental|Front desk|+12125550100|a minute|support|at 8:00"},
+		{"2026-11-22T23:59", "5m", "Miller Dental|Front desk|+12125550100|5 minutes|support|tomorrow at 8:00"},
+		{"2026-11-23T12:00", "0s", "Miller Dental|Front desk|+12125550100||support|November 30 at 8:00"}, // Thanksgiving is closed
+		{"2026-11-30T12:00", "0s", "Miller Dental|Front desk|+12125550100||support|December 7 at 8:00"},
+		{"2026-12-08T12:00", "0s", "Miller Dental|Front desk|+12125550100||support|Thursday at 9:30"},
+	} {
+		at, err := time.ParseInLocation("2006-01-02T15:04", c.ended, r.Zone())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := r.Decide(Facts{Call: call(pbx.RangOut, func(p *pbx.Call) {
+			p.EndedAt, p.Queue = at, &pbx.Queue{Name: "support"}
+			p.Wait, _ = time.ParseDuration(c.wait)
+		})}, at)
+		if d.Body != c.want || !d.Send {
+			t.Errorf("%s: %q, want %q; %s", c.ended, d.Body, c.want, d.Because)
+		}
+	}
+}
+
+func FuzzName(f *testing.F) {
+	for _, s := range []string{"SARAH MILLER", "Miller, Sarah", "Łukasz Nowak", "{{.}} x", "a\xff b", "ǅ x"} {
+		f.Add(s)
+	}
+	r := read(f, "messages: {m: \"Hi{{with .Name}} {{.}}{{end}}, {{.Business}} missed you.\"}\nrules: [{send: m}]\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Name = s })}, open)
+		name, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(d.Body, "Hi"), " "), ",")
+		if !d.Send || d.Segments != 1 || !strings.HasSuffix(d.Body, ", Miller Dental missed you.") || strings.ContainsAny(name, "<>{}%0123456789 \n") {
+			t.Errorf("%q gives %q", s, d.Body)
+		}
+		if gsm7.Normalize(d.Body) != d.Body {
+			t.Errorf("%q is not normalised", d.Body)
+		}
+	})
+}
