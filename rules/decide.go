@@ -118,8 +118,13 @@ func (r *Rules) guards(f Facts, now time.Time, fresh time.Duration) []Guard {
 	why := "it is certain that nobody took it"
 	if !c.Certain {
 		why = "it is not certain that nobody took the call"
-		for _, g := range c.Gaps {
-			why += " (" + string(g) + ")"
+		for i, g := range c.Gaps {
+			if i == 0 {
+				why += ":"
+			} else {
+				why += ";"
+			}
+			why += " " + firstOf(gaps[g], string(g))
 		}
 	}
 	add(NotCertain, c.Certain, why, why)
@@ -133,14 +138,29 @@ func (r *Rules) guards(f Facts, now time.Time, fresh time.Duration) []Guard {
 			valid = phonenumbers.IsValidNumberForRegion(p, region)
 		}
 	}
-	add(InvalidNumber, valid || c.Caller.Anonymous, "the number is valid", "what the caller shows ("+quote(c.Caller.Raw)+") is no number that can be texted")
-	add(Region, !valid || slices.Contains(r.file.Regions, region), "numbers of "+region+" are texted",
+	number, from := "the number is valid", "numbers of "+region+" are texted"
+	if !valid {
+		number, from = "there is no number to look at", "there is no region to look at"
+	}
+	add(InvalidNumber, valid || c.Caller.Anonymous, number, "what the caller shows ("+quote(firstOf(c.Caller.Raw, c.Caller.Number))+") is no number that can be texted")
+	add(Region, !valid || slices.Contains(r.file.Regions, region), from,
 		"numbers of "+region+" are not texted (regions: "+strings.Join(r.file.Regions, ", ")+")")
 	add(SaidStop, !f.OptedOut, "the caller has not said stop", "the caller has said stop")
 	reached := !f.GotThrough.IsZero() && f.GotThrough.After(c.EndedAt)
 	add(Reached, !reached, "the caller has not got through since", "the caller has got through since")
 	add(OnLine, !f.OnLine, "the caller is not on a line", "the caller is on a line right now")
 	return gs
+}
+
+// gaps are pbx.Gaps in words.
+var gaps = map[pbx.Gap]string{
+	pbx.GapAttachedLate:     "it was under way before textback saw the PBX",
+	pbx.GapEventsLost:       "the connection to the PBX broke meanwhile",
+	pbx.GapOneSide:          "only one side of it was seen",
+	pbx.GapWitnessDisagrees: "two sources tell different stories",
+	pbx.GapNoFinal:          "how a part of it ended was not seen",
+	pbx.GapForcedClose:      "its end was not seen",
+	pbx.GapMachineKind:      "a machine answered, which kind is not known",
 }
 
 func duplicate(f Facts, now time.Time, window time.Duration) Guard {

@@ -3,6 +3,7 @@ package rules
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,6 +14,9 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 	switch {
 	case d.Send:
 		fmt.Fprintf(&b, "A text is sent, by rule %q (line %d), at %s (%s after the call).\n", d.Rule, d.RuleLine, d.DueAt.In(zone).Format("Mon 2 Jan 15:04:05 MST"), human(d.Delay))
+		if slices.ContainsFunc(d.Guards, func(g Guard) bool { return g.Name == OnLine && !g.OK }) {
+			b.WriteString("If the caller is still on a line then, it waits until that ends.\n")
+		}
 	default:
 		fmt.Fprintf(&b, "No text is sent: %s.\n", d.Because)
 	}
@@ -37,7 +41,7 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 	for _, g := range d.Guards {
 		word := "ok  "
 		if !g.OK {
-			word = "STOP"
+			word = "no  "
 			if g.Name == OnLine {
 				word = "wait"
 			}

@@ -133,6 +133,15 @@ func Load(path string) (*Rules, []Problem) {
 
 // Parse is Load for bytes already read; name stands in problems.
 func Parse(name string, b []byte) (*Rules, []Problem) {
+	r, rep := readAll(name, b)
+	if rep.Bad() {
+		return nil, rep.Problems
+	}
+	return r, rep.Problems
+}
+
+// readAll is Parse that returns the rules whatever is wrong with them.
+func readAll(name string, b []byte) (*Rules, *strict.Report) {
 	sum := sha256.Sum256(b)
 	r := &Rules{version: hex.EncodeToString(sum[:4]), closed: map[string]bool{}, messages: map[string]*message{}}
 	r.file.Defaults = defaults{Delay: 3 * time.Second, Window: 12 * time.Hour, Fresh: 15 * time.Minute}
@@ -142,10 +151,7 @@ func Parse(name string, b []byte) (*Rules, []Problem) {
 		r.check(rep, b)
 	}
 	rep.Sort()
-	if rep.Bad() {
-		return nil, rep.Problems
-	}
-	return r, rep.Problems
+	return r, rep
 }
 
 // Version names the file's content: it changes with every edit.

@@ -1,0 +1,282 @@
+package rules
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"textback/pbx"
+)
+
+// Each guard alone stands against a text that would leave without it; with all
+// of them against it, the first in the order is the one that is named.
+func TestEachGuard(t *testing.T) {
+	r := shipped(t)
+	fine := func() Facts { return Facts{Call: call(pbx.RangOut, nil)} }
+	if d := r.Decide(fine(), open); !d.Send {
+		t.Fatal(d.Because)
+	}
+	against := []struct {
+		name string
+		make func(*Facts)
+	}{
+		{NotMissed, func(f *Facts) { f.Call.Direction = pbx.Outbound }},
+		{Stale, func(f *Facts) { f.Call.EndedAt = open.Add(-time.Hour) }},
+		{NotCertain, func(f *Facts) { f.Call.Certain, f.Call.Gaps = false, []pbx.Gap{pbx.GapEventsLost} }},
+		{Anonymous, func(f *Facts) { f.Call.Caller.Anonymous = true }},
+		{Internal, func(f *Facts) { f.Call.Caller.Number = f.Call.Line.Number }},
+		{InvalidNumber, func(f *Facts) { f.Call.Caller.Number = "+1202555" }},
+		{Region, func(f *Facts) { f.Call.Caller.Number = "+14165550123" }}, // Toronto
+		{SaidStop, func(f *Facts) { f.OptedOut = true }},
+		{Reached, func(f *Facts) { f.GotThrough = open.Add(time.Second) }},
+		{OnLine, func(f *Facts) { f.OnLine = true }},
+		{Duplicate, func(f *Facts) { f.Episode.FirstTextAt = open.Add(-time.Hour) }},
+	}
+	var order []string
+	for _, g := range r.Decide(fine(), open).Guards {
+		order = append(order, g.Name)
+		if !g.OK || g.Why == "" {
+			t.Errorf("%+v", g)
+		}
+	}
+	for i, a := range against {
+		if order[i] != a.name {
+			t.Fatalf("guards are %v", order)
+		}
+		f := fine()
+		a.make(&f)
+		d := r.Decide(f, open)
+		if a.name == OnLine {
+			if !d.Send || d.Suppressed != "" {
+				t.Errorf("%s drops the text: it should only wait", a.name)
+			}
+		} else if d.Send || d.Suppressed != a.name || d.Because == "" {
+			t.Errorf("%s: %q because %q", a.name, d.Suppressed, d.Because)
+		}
+		if g := d.Guards[i]; g.OK || g.Why == "" || len(d.Guards) != len(against) {
+			t.Errorf("%s: %+v", a.name, d.Guards)
+		}
+		// Asked again when the text is due: the same word, but for duplicates.
+		want := a.name
+		if want == Duplicate {
+			want = ""
+		}
+		if got, why := r.Recheck(f, open); got != want || (why == "") != (want == "") {
+			t.Errorf("asked again with %s: %q because %q", a.name, got, why)
+		}
+		f = fine()
+		for _, later := range against[i:] {
+			if later.name != Internal && later.name != InvalidNumber && later.name != Region || later.name == a.name {
+				later.make(&f) // one number cannot be wrong in two ways
+			}
+		}
+		if d := r.Decide(f, open); a.name != OnLine && d.Suppressed != a.name {
+			t.Errorf("with everything from %s on against it: %q", a.name, d.Suppressed)
+		}
+	}
+}
+
+func TestDue(t *testing.T) {
+	r := shipped(t)
+	c := call(pbx.RangOut, nil)
+	for _, x := range []struct {
+		after, want time.Duration // the call's end
+	}{
+		{0, 3 * time.Second}, {time.Second, 3 * time.Second}, {3 * time.Second, 3 * time.Second}, {time.Minute, time.Minute},
+		{-2 * time.Second, time.Second}, {-time.Hour, 3*time.Second - time.Hour}, // the PBX's clock is ahead
+	} {
+		if d := r.Decide(Facts{Call: c}, open.Add(x.after)); !d.Send || d.DueAt.Sub(open) != x.want {
+			t.Errorf("decided %v after the call: due %v after it, want %v; %s", x.after, d.DueAt.Sub(open), x.want, d.Because)
+		}
+	}
+	d := r.Decide(Facts{Call: call(pbx.Abandoned, nil)}, open)
+	if d.Delay != 10*time.Second || d.Window != 12*time.Hour || d.Fresh != 15*time.Minute || d.RulesVersion != r.Version() {
+		t.Errorf("%+v", d)
+	}
+	if d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = time.Time{} })}, open); d.Suppressed != Stale || !strings.Contains(d.Because, "has not ended") {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestWindowOfARule(t *testing.T) {
+	r := read(t, "messages: {m: \"{{.Business}}\"}\nrules:\n - {name: a, when: {outcome: busy}, send: m, window: 1h, delay: 0s}\n - {name: b, send: m}\n")
+	f := Facts{Call: call(pbx.Busy, nil), Episode: Episode{FirstTextAt: open.Add(-61 * time.Minute)}}
+	if d := r.Decide(f, open); !d.Send || d.Window != time.Hour || !d.DueAt.Equal(open) {
+		t.Errorf("%+v", d)
+	}
+	f.Call = call(pbx.RangOut, nil)
+	if d := r.Decide(f, open); d.Suppressed != Duplicate {
+		t.Errorf("%+v", d)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	some := func(change func(*pbx.Call)) *pbx.Call { return call(pbx.RangOut, change) }
+	for _, c := range []struct {
+		when string
+		yes  *pbx.Call
+		no   *pbx.Call
+		why  string
+	}{
+		{"outcome: [declined, rang_out]", some(nil), call(pbx.Busy, nil), "outcome is busy, not declined or rang_out"},
+		{"outcome: rang_out", some(nil), call("later_word", nil), "outcome is later_word, not rang_out"},
+		{"reason: declined", call(pbx.Voicemail, func(c *pbx.Call) { c.Reason = pbx.ReasonDeclined }), some(nil), "reason is rang_out, not declined"},
+		{"line: front*", some(nil), some(func(c *pbx.Call) { c.Line.Name = "Back" }), "the line is Back, not front*"},
+		{"line: +12125550100", some(nil), some(func(c *pbx.Call) { c.Line = pbx.Line{} }), "the line is unknown, not +12125550100"},
+		{"line: 5551000", some(func(c *pbx.Call) { c.Line.Raw = "5551000" }), some(nil), "the line is Front desk, not 5551000"},
+		{"caller: [+1212*, +1202*]", some(nil), some(func(c *pbx.Call) { c.Caller.Number = "+13035550143" }), "the caller's number does not match +1212* or +1202*"},
+		{"not_caller: +1303*", some(nil), some(func(c *pbx.Call) { c.Caller.Number = "+13035550143" }), "the caller's number matches not_caller"},
+		{"ring: {under: 21s}", some(nil), some(func(c *pbx.Call) { c.Ring = 21 * time.Second }), "it rang for 21 s, not under 21 s"},
+		{"ring: {at_least: 20s}", some(nil), some(func(c *pbx.Call) { c.Ring = 19500 * time.Millisecond }), "it rang for 19.5 s, not at least 20 s"},
+		{"wait: {at_least: 10s, under: 30s}", some(nil), some(func(c *pbx.Call) { c.Wait = 90 * time.Second }), "the caller waited for 1.5 min, not under 30 s"},
+		{"message_left: true", call(pbx.Voicemail, left(true)), call(pbx.Voicemail, left(false)), "no message was left"},
+		{"message_left: false", call(pbx.Voicemail, left(false)), call(pbx.Voicemail, left(true)), "a message was left"},
+		{"message_left: false", call(pbx.Voicemail, left(false)), call(pbx.Voicemail, func(c *pbx.Call) { c.Voicemail = &pbx.Mailbox{} }), "whether a message was left is not known"},
+		{"message_left: false", call(pbx.Voicemail, left(false)), some(nil), "the caller did not reach a mailbox"},
+		{"open: true", some(nil), some(func(c *pbx.Call) { c.EndedAt = open.Add(12 * time.Hour) }), "the office was closed"},
+		{"open: false", some(func(c *pbx.Call) { c.EndedAt = open.Add(12 * time.Hour) }), some(nil), "the office was open"},
+		{"queue: sup*", some(func(c *pbx.Call) { c.Queue = &pbx.Queue{Name: "support"} }), some(nil), "the caller was not in queue sup*"},
+		{"menu: true", some(func(c *pbx.Call) { c.Menu = true }), some(nil), "no menu was heard"},
+		{"menu: false", some(nil), some(func(c *pbx.Call) { c.Menu = true }), "a menu was heard"},
+		{"forwarded: true", some(func(c *pbx.Call) { c.Forwarded = true }), some(nil), "the call was not forwarded"},
+		{"forwarded: false", some(nil), some(func(c *pbx.Call) { c.Forwarded = true }), "the call was forwarded"},
+	} {
+		r := read(t, "hours: {mon: \"8:00-17:00\"}\nmessages: {m: \"{{.Business}}\"}\nrules: [{name: x, when: {"+c.when+"}, send: m}]\n")
+		if d := r.Decide(Facts{Call: c.yes}, c.yes.EndedAt); !d.Send || !d.Steps[0].Matched {
+			t.Errorf("%s does not match: %s %+v", c.when, d.Because, d.Steps)
+		}
+		d := r.Decide(Facts{Call: c.no}, c.no.EndedAt)
+		if d.Suppressed != NoRule || len(d.Steps) != 1 || d.Steps[0].Matched || d.Steps[0].Why != c.why {
+			t.Errorf("%s: %s %+v, want %q", c.when, d.Suppressed, d.Steps, c.why)
+		}
+	}
+}
+
+// Explained decisions in one golden file, to be read as an admin would.
+func TestWriteText(t *testing.T) {
+	r := shipped(t)
+	var b strings.Builder
+	for _, x := range []struct {
+		what string
+		f    Facts
+		now  time.Duration
+	}{
+		{"rang out", Facts{Call: call(pbx.RangOut, nil)}, 0},
+		{"texted already, and on a line", Facts{Call: call(pbx.Declined, nil), Episode: Episode{FirstTextAt: open.Add(-time.Hour)}, OnLine: true}, 0},
+		{"on a line", Facts{Call: call(pbx.Busy, nil), OnLine: true}, 0},
+		{"one ring", Facts{Call: call(pbx.Abandoned, func(c *pbx.Call) { c.Ring, c.Wait = time.Second, 2*time.Second })}, 0},
+		{"everything is against it", Facts{OptedOut: true, GotThrough: open.Add(time.Minute), Call: call(pbx.RangOut, func(c *pbx.Call) {
+			c.Certain, c.Gaps = false, []pbx.Gap{pbx.GapAttachedLate, pbx.GapNoFinal}
+			c.Caller = pbx.Caller{Raw: "101"}
+		})}, time.Hour},
+		{"answered", Facts{Call: call(pbx.Answered, nil)}, 0},
+		{"withheld", Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true, Raw: "anonymous"} })}, 0},
+	} {
+		d := r.Decide(x.f, open.Add(x.now))
+		d.RulesVersion = "0a1b2c3d" // does not change with each edit of the example
+		fmt.Fprintf(&b, "### %s\n", x.what)
+		if err := d.WriteText(&b, r.Zone()); err != nil {
+			t.Fatal(err)
+		}
+		b.WriteString("\n")
+	}
+	golden(t, "explained.txt", b.String())
+}
+
+func TestDecisionJSON(t *testing.T) {
+	d := shipped(t).Decide(Facts{Call: call(pbx.RangOut, nil)}, open)
+	b, err := json.Marshal(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Decision
+	if err := json.Unmarshal(b, &back); err != nil || fmt.Sprint(back) != fmt.Sprint(d) {
+		t.Errorf("%v:\n%s\n%+v", err, b, back)
+	}
+}
+
+// For random rules and calls: what decides is the first rule whose conditions
+// hold, none after it is looked at, and a rule that is called dead never decides.
+func TestFirstMatchWins(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(3, 4))
+	conditions := []string{"outcome: busy", "outcome: [rang_out, declined]", "outcome: voicemail", "outcome: [busy, unreachable, abandoned, unattended]", "reason: declined", "line: Front*", "line: [Back, Front desk]",
+		"caller: +1202*", "caller: +12025550143", "not_caller: [+1202*, +1303*]", "not_caller: +1202*", "ring: {under: 5s}", "ring: {under: 10s, at_least: 2s}", "wait: {at_least: 8s}", "message_left: true", "message_left: false",
+		"open: true", "open: false", "queue: \"*\"", "queue: support", "menu: true", "forwarded: false"}
+	dead, decided := 0, 0
+	for range 400 {
+		var b strings.Builder
+		b.WriteString(head + "hours: {mon: \"8:00-17:00\"}\nrules:\n")
+		n := 2 + rnd.IntN(7)
+		for i := range n {
+			keys := map[string]string{}
+			for range 1 + rnd.IntN(2) {
+				c := conditions[rnd.IntN(len(conditions))]
+				key, _, _ := strings.Cut(c, ":")
+				keys[key] = c
+			}
+			var list []string
+			for _, c := range keys {
+				list = append(list, c)
+			}
+			slices.Sort(list)
+			fmt.Fprintf(&b, "  - {name: r%d, when: {%s}, nothing: test}\n", i, strings.Join(list, ", "))
+		}
+		r, rep := readAll("rules.yaml", []byte(b.String()))
+		never := map[string]bool{}
+		for _, p := range rep.Problems {
+			if name, _, ok := strings.Cut(strings.TrimPrefix(p.Text, "rule \""), "\" is never reached"); ok {
+				never[name] = true
+				dead++
+			}
+		}
+		for range 50 {
+			c := call(pbx.Outcomes[1+rnd.IntN(len(pbx.Outcomes)-2)], nil)
+			if c.Outcome == pbx.Voicemail {
+				c.Voicemail, c.Reason = &pbx.Mailbox{}, pbx.Reasons[rnd.IntN(len(pbx.Reasons))]
+				if left := rnd.IntN(2) == 0; rnd.IntN(3) > 0 {
+					c.Voicemail.MessageLeft = &left
+				}
+			}
+			c.Line.Name = []string{"Front desk", "Back", ""}[rnd.IntN(3)]
+			c.Caller.Number = []string{"+12025550143", "+12025550144", "+13035550143", "+12125550143"}[rnd.IntN(4)]
+			c.Ring, c.Wait = time.Duration(rnd.IntN(12))*time.Second, time.Duration(rnd.IntN(12))*time.Second
+			c.EndedAt = open.Add(time.Duration(rnd.IntN(24)) * time.Hour)
+			if rnd.IntN(3) == 0 {
+				c.Queue = &pbx.Queue{Name: []string{"support", "sales"}[rnd.IntN(2)]}
+			}
+			c.Menu, c.Forwarded = rnd.IntN(2) == 0, rnd.IntN(2) == 0
+			d := r.Decide(Facts{Call: c}, c.EndedAt)
+			first := slices.IndexFunc(r.file.Rules, func(ru rule) bool { return r.against(&ru.When, c) == "" })
+			switch {
+			case first < 0:
+				if d.Rule != "" || len(d.Steps) != n || d.Suppressed != NoRule {
+					t.Fatalf("none holds, %q decides of\n%s", d.Rule, b.String())
+				}
+			case d.Rule != r.file.Rules[first].Name || len(d.Steps) != first+1 || !d.Steps[first].Matched:
+				t.Fatalf("%q decides, want rule %d of\n%s", d.Rule, first, b.String())
+			case never[d.Rule]:
+				t.Fatalf("%q decides about %+v and was called dead in\n%s", d.Rule, c, b.String())
+			default:
+				decided++
+			}
+		}
+	}
+	if dead < 20 || decided < 1000 {
+		t.Errorf("only %d dead rules and %d decisions: the property is hardly tested", dead, decided)
+	}
+}
+
+func TestGapsHaveWords(t *testing.T) {
+	for _, g := range pbx.Gaps {
+		if gaps[g] == "" {
+			t.Errorf("%s has no words", g)
+		}
+	}
+	if len(gaps) != len(pbx.Gaps) {
+		t.Error("words for a gap that does not exist")
+	}
+}
