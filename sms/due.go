@@ -194,8 +194,13 @@ func (s *Sender) caughtUp(ctx context.Context) error {
 		return err
 	}
 	last := st.CachedInfo().State.LastSeq
-	if s.planned.Load() >= last {
-		return nil
+	// A text without a delay is due while its own call is being acknowledged:
+	// that takes a moment, not a timer.
+	for range 30 {
+		if s.planned.Load() >= last {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
 	}
 	cons, err := st.Consumer(ctx, "planner")
 	if err != nil {
