@@ -207,7 +207,7 @@ func TestFirstMatchWins(t *testing.T) {
 		"caller: +1202*", "caller: +12025550143", "not_caller: [+1202*, +1303*]", "not_caller: +1202*", "ring: {under: 5s}", "ring: {under: 10s, at_least: 2s}", "wait: {at_least: 8s}", "message_left: true", "message_left: false",
 		"open: true", "open: false", "queue: \"*\"", "queue: support", "menu: true", "forwarded: false"}
 	dead, decided := 0, 0
-	for range 400 {
+	for range 200 {
 		var b strings.Builder
 		b.WriteString(head + "hours: {mon: \"8:00-17:00\"}\nrules:\n")
 		n := 2 + rnd.IntN(7)
@@ -233,7 +233,7 @@ func TestFirstMatchWins(t *testing.T) {
 				dead++
 			}
 		}
-		for range 50 {
+		for range 30 {
 			c := call(pbx.Outcomes[1+rnd.IntN(len(pbx.Outcomes)-2)], nil)
 			if c.Outcome == pbx.Voicemail {
 				c.Voicemail, c.Reason = &pbx.Mailbox{}, pbx.Reasons[rnd.IntN(len(pbx.Reasons))]
