@@ -118,3 +118,21 @@ func FuzzName(f *testing.F) {
 		}
 	})
 }
+
+// A first contact says who writes and how to stop, also when nothing is known
+// of the caller, and is one segment at its longest.
+func TestShippedMessages(t *testing.T) {
+	r := shipped(t)
+	if len(r.messages) < 5 {
+		t.Error(len(r.messages))
+	}
+	for name, m := range r.messages {
+		for _, v := range m.extremes(worst(r)) {
+			body, err := m.render(v)
+			if n, enc := gsm7.Segments(body); err != nil || n != 1 || enc != "GSM-7" ||
+				!strings.Contains(body, "Miller Dental") || !strings.HasSuffix(body, "Reply STOP to opt out.") || strings.Contains(body, " ,") || strings.Contains(body, "  ") {
+				t.Errorf("%s: %q in %d segments of %s, %v", name, body, n, enc, err)
+			}
+		}
+	}
+}
