@@ -129,7 +129,7 @@ var notPersons = func() map[string]bool {
 	m := map[string]bool{}
 	for _, w := range strings.Fields(`wireless unknown unavailable anonymous private restricted cell phone mobile toll free
 		spam scam likely risk telemarketer fraud inc llc ltd gmbh corp co company services service group center centre clinic office bank school
-		mr mrs ms miss mx dr prof sir madam family caller name number unlisted blocked withheld out area pay phone public
+		mr mrs ms miss mx dr prof sir madam family name number unlisted blocked withheld out area pay phone public
 		dental medical clinics auto plumbing insurance law legal realty construction electric roofing church store shop studio
 		county city state department dept hospital university pharmacy restaurant hotel solutions systems international national customer
 		support sales and the of`) {

@@ -24,7 +24,7 @@ func read(t testing.TB, yaml string) *Rules {
 func TestPlacesAndTitles(t *testing.T) {
 	for shown, want := range map[string]string{
 		"DALLAS TX": "", "New York NY": "", "TORONTO ON": "", "Dr. Sarah Miller": "", "Mrs Miller": "", "Miller Dental": "",
-		"OUT OF AREA": "", "O'BRIEN,SHANE": "Shane", "MILLER, SARAH J": "Sarah", "Łukasz Nowak": "Łukasz", "ÉLODIE PETIT": "Élodie",
+		"OUT OF AREA": "", "Sarah Caller": "Sarah", "UNKNOWN CALLER": "", "O'BRIEN,SHANE": "Shane", "MILLER, SARAH J": "Sarah", "Łukasz Nowak": "Łukasz", "ÉLODIE PETIT": "Élodie",
 		"Sarah Miller Inc.": "", "+1 202 555": "", "Sarah\nMiller": "Sarah", "👋 Sarah": "", "Sarah\x00 Miller": "",
 		"Wolfeschlegelsteinhausen Bergerdorff": "", "محمد علي": "محمد",
 	} {
