@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -279,4 +280,23 @@ func TestGapsHaveWords(t *testing.T) {
 	if len(gaps) != len(pbx.Gaps) {
 		t.Error("words for a gap that does not exist")
 	}
+}
+
+// One Rules serves many at once.
+func TestAtOnce(t *testing.T) {
+	r := shipped(t)
+	f := Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = open.Add(9 * time.Hour) })}
+	want := fmt.Sprint(r.Decide(f, f.Call.EndedAt))
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 50 {
+				if got := fmt.Sprint(r.Decide(f, f.Call.EndedAt)); got != want {
+					t.Errorf("%s, want %s", got, want)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -32,8 +32,9 @@ var plain = strings.NewReplacer("‘", "'", "’", "'", "‚", "'", "‛", "'", 
 	"•", "-", "\r\n", "\n", "\r", "\n", "\t", " ", "`", "'", "´", "'")
 
 // Normalize replaces typographic characters by their equals in the GSM
-// alphabet, so that counts hold on every transport. Other characters stay.
-func Normalize(s string) string { return plain.Replace(s) }
+// alphabet, so that counts hold on every transport, and bytes that are no UTF-8
+// by a question mark. Other characters stay.
+func Normalize(s string) string { return plain.Replace(strings.ToValidUTF8(s, "?")) }
 
 // Foreign returns the first character that GSM-7 cannot carry.
 func Foreign(s string) (r rune, found bool) {
