@@ -56,13 +56,22 @@ func TestLab(t *testing.T) {
 			began := time.Now()
 			p := lab.Start(t, v)
 			t.Logf("booted in %v", time.Since(began).Round(time.Millisecond))
-			calls, _ := watch(t, p)
 			played := lab.Named("answered_caller_ends", "rang_out", "abandoned")
-			if err := lab.RunAll(t.Context(), p, played, len(played)); err != nil {
-				t.Error(err)
-			}
-			for _, d := range lab.Compare(played, calls()) {
-				t.Error(d)
+			for try := 1; ; try++ {
+				calls, _ := watch(t, p)
+				err := lab.RunAll(t.Context(), p, played, len(played))
+				got := calls()
+				if err != nil && try < 3 {
+					t.Logf("a script went wrong, the machine may be busy: %v", err)
+					continue
+				}
+				if err != nil {
+					t.Error(err)
+				}
+				for _, d := range lab.Compare(played, got) {
+					t.Error(d)
+				}
+				break
 			}
 		})
 	}

@@ -50,90 +50,104 @@ func deserved(s lab.Scenario) string {
 func TestCalls(t *testing.T) {
 	for _, v := range lab.Versions {
 		t.Run(v.String(), func(t *testing.T) {
-			p := lab.Start(t, v)
-			shop := newProvider(t)
-			d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "1s")
-			d.start()
-			d.attached()
-
-			// An integrator listens all the while, with the reader's key.
-			nc := d.nats(bus.Reader)
-			defer nc.Close()
-			var mu sync.Mutex
-			heard := map[string]int{}
-			if _, err := nc.Subscribe("textback.v1.call.>", func(m *nats.Msg) {
-				satisfies(t, m.Data)
-				c, err := event.Decode(m.Data)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if strings.Contains(m.Subject, strings.TrimPrefix(c.Caller.Number, "+")) && c.Caller.Number != "" {
-					t.Errorf("a number stands in subject %s", m.Subject)
-				}
-				mu.Lock()
-				heard[c.ID]++
-				mu.Unlock()
-			}); err != nil {
-				t.Fatal(err)
-			}
-			if err := nc.Flush(); err != nil {
-				t.Fatal(err)
-			}
-
-			all := lab.Scenarios()
-			counted(t, v, len(all))
-			if err := lab.RunAll(t.Context(), p, all, 10); err != nil {
-				t.Error(err)
-			}
-			d.settled()
-			calls := d.calls()
-			for _, diff := range lab.Compare(all, calls) {
-				t.Error(diff)
-			}
-			for _, s := range all {
-				t.Run(s.Name, func(t *testing.T) {
-					want := deserved(s)
-					got := shop.to(s.Number)
-					switch {
-					case want == "" && len(got) > 0:
-						t.Errorf("a text that nobody deserved: %q", got[0].body)
-					case want != "" && len(got) != 1:
-						t.Errorf("%d texts, want one: %q", len(got), want)
-					case want != "" && (got[0].body != want || got[0].from != s.Line):
-						t.Errorf("text %q from %s, want %q from %s", got[0].body, got[0].from, want, s.Line)
-					}
-				})
-			}
-			mu.Lock()
-			for _, c := range calls {
-				if heard[c.ID] != 1 {
-					t.Errorf("call %s was heard %d times", c.ID, heard[c.ID])
-				}
-			}
-			mu.Unlock()
-
-			out, code := d.run("status")
-			if code != 0 || !strings.Contains(out, "is well") || !strings.Contains(out, "0 calls in progress") {
-				t.Errorf("status, exit %d:\n%s", code, out)
-			}
-			out, code = d.run("calls", "--missed")
-			if n := strings.Count(out, "\n") - 1; code != 0 || n < 30 {
-				t.Errorf("calls --missed lists %d, exit %d:\n%s", n, code, out)
-			}
-			if out, code = d.run("doctor"); code != 0 && !strings.Contains(out, "SICK  provider") {
-				t.Errorf("doctor, exit %d:\n%s", code, out)
-			}
-			d.stop()
-
-			// What was recorded meanwhile replays to the same verdicts.
-			path := d.dir + "/events.jsonl"
-			out, code = d.runPlain("replay", "--json", path)
-			if n := strings.Count(out, "\n"); code != 0 || n != len(calls) {
-				t.Errorf("the recording replays to %d calls, exit %d; %d were published", n, code, len(calls))
+			// A phone's script that goes wrong is the lab's failure, on a machine that
+			// is too busy: everything begins anew. A verdict that is wrong never is.
+			for try := 1; !calls(t, v, try == 3); try++ {
 			}
 		})
 	}
+}
+
+// calls plays everything once; false means that the lab stumbled.
+func calls(t *testing.T, v lab.Version, last bool) bool {
+	p := lab.Start(t, v)
+	shop := newProvider(t)
+	d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "1s")
+	d.start()
+	d.attached()
+
+	// An integrator listens all the while, with the reader's key.
+	nc := d.nats(bus.Reader)
+	defer nc.Close()
+	var mu sync.Mutex
+	heard := map[string]int{}
+	if _, err := nc.Subscribe("textback.v1.call.>", func(m *nats.Msg) {
+		satisfies(t, m.Data)
+		c, err := event.Decode(m.Data)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if strings.Contains(m.Subject, strings.TrimPrefix(c.Caller.Number, "+")) && c.Caller.Number != "" {
+			t.Errorf("a number stands in subject %s", m.Subject)
+		}
+		mu.Lock()
+		heard[c.ID]++
+		mu.Unlock()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+
+	all := lab.Scenarios()
+	counted(t, v, len(all))
+	if err := lab.RunAll(t.Context(), p, all, 6); err != nil {
+		if !last {
+			t.Logf("the lab stumbled: %v", err)
+			d.kill()
+			return false
+		}
+		t.Error(err)
+	}
+	d.settled()
+	calls := d.calls()
+	for _, diff := range lab.Compare(all, calls) {
+		t.Error(diff)
+	}
+	for _, s := range all {
+		t.Run(s.Name, func(t *testing.T) {
+			want := deserved(s)
+			got := shop.to(s.Number)
+			switch {
+			case want == "" && len(got) > 0:
+				t.Errorf("a text that nobody deserved: %q", got[0].body)
+			case want != "" && len(got) != 1:
+				t.Errorf("%d texts, want one: %q", len(got), want)
+			case want != "" && (got[0].body != want || got[0].from != s.Line):
+				t.Errorf("text %q from %s, want %q from %s", got[0].body, got[0].from, want, s.Line)
+			}
+		})
+	}
+	mu.Lock()
+	for _, c := range calls {
+		if heard[c.ID] != 1 {
+			t.Errorf("call %s was heard %d times", c.ID, heard[c.ID])
+		}
+	}
+	mu.Unlock()
+
+	out, code := d.run("status")
+	if code != 0 || !strings.Contains(out, "is well") || !strings.Contains(out, "0 calls in progress") {
+		t.Errorf("status, exit %d:\n%s", code, out)
+	}
+	out, code = d.run("calls", "--missed")
+	if n := strings.Count(out, "\n") - 1; code != 0 || n < 30 {
+		t.Errorf("calls --missed lists %d, exit %d:\n%s", n, code, out)
+	}
+	if out, code = d.run("doctor"); code != 0 && !strings.Contains(out, "SICK  provider") {
+		t.Errorf("doctor, exit %d:\n%s", code, out)
+	}
+	d.stop()
+
+	// What was recorded meanwhile replays to the same verdicts.
+	path := d.dir + "/events.jsonl"
+	out, code = d.runPlain("replay", "--json", path)
+	if n := strings.Count(out, "\n"); code != 0 || n != len(calls) {
+		t.Errorf("the recording replays to %d calls, exit %d; %d were published", n, code, len(calls))
+	}
+	return true
 }
 
 // counted holds the list of tests on real parts, by which CI counts, to what
