@@ -1,6 +1,15 @@
 // Package rules is in charge of the policy in rules.yaml: reading and checking
 // it, and deciding what becomes of a call. Decide is pure: facts and the time
 // go in, a Decision with all its reasons comes out.
+//
+// Two things must agree before a text leaves. The rules, one ordered list of
+// which the first match wins, say what is sent after which call. The guards,
+// the same for every text whatever the rules say, are asked in a fixed order
+// when a call has ended (Decide) and again when its text is due (Recheck).
+//
+// What can be found out about rules.yaml is found out when it is read: each
+// message is rendered in every branch, and rules that no call reaches are
+// problems. Package strict reads the YAML, package gsm7 counts segments.
 package rules
 
 import (

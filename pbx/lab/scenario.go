@@ -61,7 +61,7 @@ type Attempt struct {
 }
 
 // Tolerance is how far from the truth a measured duration may lie.
-const Tolerance = 900 * time.Millisecond
+const Tolerance = 1500 * time.Millisecond
 
 // Extension is the number of the scenario's phone with a role, "a" to "c".
 func (s *Scenario) Extension(role string) string {
