@@ -3,10 +3,10 @@ package rules
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 
@@ -122,11 +122,7 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 	for _, o := range pbx.Reasons {
 		reasons = append(reasons, string(o))
 	}
-	var names []string
-	for n := range r.file.Messages {
-		names = append(names, n)
-	}
-	sort.Strings(names)
+	names := slices.Sorted(maps.Keys(r.file.Messages))
 	if len(r.file.Rules) == 0 && !rep.Wrong("rules") {
 		rep.Warning("rules", "there are no rules, so nothing is ever sent")
 	}
@@ -145,15 +141,24 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 		}
 		seen[ru.Name] = ru.line
 		switch {
-		case rep.Wrong(p.Key("send")) || rep.Wrong(p.Key("nothing")):
-		case ru.Send != "" && rep.Has(p.Key("nothing")):
-			rep.Problem(p.Key("nothing"), "at most one of send and nothing may be set")
-		case ru.Send == "" && rep.Has(p.Key("nothing")):
+		case rep.Wrong(p.Key("send")) || rep.Wrong(p.Key("text")) || rep.Wrong(p.Key("nothing")):
+		case ru.Send != "" && ru.Text != "":
+			used[ru.Send] = true // who means this one must be told once, not twice
+			rep.Problem(p.Key("text"), "at most one of send and text may be set: send names a message, text is one")
+		case (ru.Send != "" || ru.Text != "") && rep.Has(p.Key("nothing")):
+			used[ru.Send] = true
+			rep.Problem(p.Key("nothing"), "at most one of send, text and nothing may be set")
+		case rep.Has(p.Key("nothing")):
+			for _, key := range []string{"delay", "window"} {
+				if rep.Has(p.Key(key)) {
+					rep.Warning(p.Key(key), "%s has no effect: rule %q sends nothing", key, ru.Name)
+				}
+			}
 			if strings.TrimSpace(ru.Nothing) == "" {
 				rep.Problem(p.Key("nothing"), "say why nothing is sent: people will ask, and explain answers with it")
 			}
-		case ru.Send == "":
-			rep.Problem(p, "rule %q does nothing and does not say so: add send: with a message's name, or nothing: with the reason", ru.Name)
+		case ru.Send == "" && ru.Text == "":
+			rep.Problem(p, "rule %q does nothing and does not say so: add send: with a message's name, text: with one of its own, or nothing: with the reason", ru.Name)
 		case ru.Send != "":
 			used[ru.Send] = true
 			if _, ok := r.file.Messages[ru.Send]; !ok {
@@ -187,28 +192,16 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 				rep.OneOf(wp.Key("reason").Index(j), "reason", o, reasons...)
 			}
 		}
-		if !rep.Wrong(wp.Key("outcome")) && !rep.Wrong(wp.Key("reason")) && !possible(w) {
-			rep.Problem(wp.Key("reason"), "a call with outcome %s never has reason %s: see the table of outcomes in the README", strings.Join(w.Outcome, " or "), strings.Join(w.Reason, " or "))
+		if !rep.Wrong(wp.Key("outcome")) && !rep.Wrong(wp.Key("reason")) {
+			r.checkPossible(rep, wp, w)
 		}
 		r.checkEmpty(rep, wp, w)
 		r.checkBetween(rep, wp.Key("ring"), w.Ring)
 		r.checkBetween(rep, wp.Key("wait"), w.Wait)
-		if w.MessageLeft != nil && len(w.Outcome) > 0 && !slices.Contains(w.Outcome, string(pbx.Voicemail)) {
-			rep.Problem(wp.Key("message_left"), "only a call with outcome voicemail has a message: add voicemail to outcome, or leave this out")
-		}
 		if w.Open != nil && !r.hasHours() {
 			rep.Problem(wp.Key("open"), "there are no hours in this file, so nobody knows when the office is open: add hours:")
 		}
-		for _, list := range []struct {
-			key  string
-			list []string
-		}{{"caller", w.Caller}, {"not_caller", w.NotCaller}} {
-			for j, c := range list.list {
-				if c != "" && !strings.HasPrefix(c, "+") && !strings.HasPrefix(c, "*") {
-					rep.Problem(wp.Key(list.key).Index(j), "%q is matched against numbers like +12025550143: begin with + and the country code", c)
-				}
-			}
-		}
+		r.checkNumbers(rep, wp, w)
 	}
 	r.checkDead(rep)
 }
@@ -246,38 +239,116 @@ var meant = map[string]string{
 	"menu": "unattended", "closed": "unattended", "not_tried": "unattended",
 }
 
-// possible tells whether any call has one of the outcomes with one of the reasons (CALLS.md, outcomes).
-func possible(w *when) bool {
-	if len(w.Outcome) == 0 || len(w.Reason) == 0 {
-		return true
+// A kind of call: what its outcome and reason are.
+type kind struct {
+	outcome pbx.Outcome
+	reason  pbx.Reason
+}
+
+// kinds are all kinds of missed calls (CALLS.md, outcomes).
+var kinds = func() (all []kind) {
+	for _, o := range pbx.Outcomes {
+		switch o {
+		case pbx.Answered, pbx.Unknown:
+		case pbx.Voicemail: // what it would have been without the mailbox
+			for _, r := range pbx.Reasons {
+				all = append(all, kind{o, r})
+			}
+		case pbx.Abandoned:
+			all = append(all, kind{o, pbx.ReasonCallerHungUp})
+		case pbx.Unattended:
+			all = append(all, kind{o, pbx.ReasonNotTried})
+		default:
+			all = append(all, kind{o, pbx.Reason(o)})
+		}
 	}
-	for _, o := range w.Outcome {
-		for _, reason := range w.Reason {
-			switch pbx.Outcome(o) {
-			case pbx.Voicemail:
-				return true
-			case pbx.Abandoned:
-				if reason == string(pbx.ReasonCallerHungUp) {
-					return true
-				}
-			case pbx.Unattended:
-				if reason == string(pbx.ReasonNotTried) {
-					return true
-				}
-			default:
-				if reason == o {
-					return true
+	return all
+}()
+
+// rang tells whether a phone can have rung in such a call.
+func (k kind) rang() bool {
+	return k.reason != pbx.ReasonBusy && k.reason != pbx.ReasonUnreachable && k.reason != pbx.ReasonNotTried
+}
+
+// kinds are those that w lets in.
+func (w *when) kinds() (some []kind) {
+	for _, k := range kinds {
+		if (len(w.Outcome) == 0 || slices.Contains(w.Outcome, string(k.outcome))) && (len(w.Reason) == 0 || slices.Contains(w.Reason, string(k.reason))) &&
+			(w.MessageLeft == nil || k.outcome == pbx.Voicemail) { // no other call has a message
+			some = append(some, k)
+		}
+	}
+	return some
+}
+
+// checkPossible reports conditions that no call can fulfil together.
+func (r *Rules) checkPossible(rep *strict.Report, wp strict.Path, w *when) {
+	some := w.kinds()
+	switch {
+	case len(some) == 0 && w.MessageLeft != nil && len(w.Outcome) > 0 && !slices.Contains(w.Outcome, string(pbx.Voicemail)):
+		rep.Problem(wp.Key("message_left"), "only a call with outcome voicemail has a message: add voicemail to outcome, or leave this out")
+	case len(some) == 0 && len(w.Outcome) > 0 && len(w.Reason) > 0:
+		rep.Problem(wp.Key("reason"), "a call with outcome %s never has reason %s: see the table of outcomes in the README", strings.Join(w.Outcome, " or "), strings.Join(w.Reason, " or "))
+	case len(some) > 0 && w.Ring != nil && w.Ring.AtLeast != nil && *w.Ring.AtLeast > 0 && !slices.ContainsFunc(some, kind.rang):
+		what := "outcome " + strings.Join(w.Outcome, " or ")
+		if len(w.Reason) > 0 {
+			what = "reason " + strings.Join(w.Reason, " or ")
+		}
+		rep.Problem(wp.Key("ring", "at_least"), "no phone rings in a call with %s, so this cannot match: leave ring out", what)
+	}
+}
+
+// separators are what people write into numbers.
+var separators = strings.NewReplacer(" ", "", "-", "", ".", "", "/", "", "(", "", ")", "", "\u00a0", "")
+
+// looksLikeNumber tells whether s is digits and stars once separators are out.
+func looksLikeNumber(s string) bool {
+	s = strings.TrimPrefix(separators.Replace(s), "+")
+	return s != "" && strings.Trim(s, "0123456789*") == ""
+}
+
+// checkNumbers reports patterns that no number can match as numbers are
+// written here: a caller on such a list would be texted, or not, unnoticed.
+func (r *Rules) checkNumbers(rep *strict.Report, wp strict.Path, w *when) {
+	for _, list := range []struct {
+		key  string
+		list []string
+	}{{"caller", w.Caller}, {"not_caller", w.NotCaller}} {
+		for j, c := range list.list {
+			p := wp.Key(list.key).Index(j)
+			switch plain := separators.Replace(c); {
+			case c == "":
+			case !strings.HasPrefix(c, "+") && !strings.HasPrefix(c, "*"):
+				rep.Problem(p, "%q is matched against numbers like +12025550143: begin with + and the country code", c)
+			case !looksLikeNumber(c):
+				rep.Problem(p, "%q is matched against numbers like +12025550143: only digits may follow, and * for any", c)
+			case plain != c:
+				rep.Problem(p, "%q matches no number, because numbers are written without blanks and signs here: write %s", c, plain)
+			case !strings.Contains(c, "*"):
+				if n, err := phonenumbers.Parse(c, ""); err != nil || !phonenumbers.IsValidNumber(n) {
+					rep.Warning(p, "%s is no valid number, so no caller has it: look at its digits, or end it with * for all that begin so", c)
 				}
 			}
 		}
 	}
-	return false
+	for j, l := range w.Line {
+		if plain := separators.Replace(l); strings.HasPrefix(l, "+") && plain != l && looksLikeNumber(l) {
+			rep.Warning(wp.Key("line").Index(j), "%q is compared with the line's name and its number, and numbers are written without blanks and signs: write %s if this is one", l, plain)
+		}
+	}
+	if len(w.Caller) > 0 && len(w.NotCaller) > 0 && !rep.Wrong(wp.Key("caller")) && !rep.Wrong(wp.Key("not_caller")) &&
+		!slices.ContainsFunc(w.Caller, func(c string) bool { return !pbx.Match(w.NotCaller, c) }) {
+		rep.Problem(wp.Key("not_caller"), "this takes out every number that caller lets in, so nothing is left to match")
+	}
 }
 
 // checkEmpty reports conditions without a value: left alone they would match
 // every call, which is hardly what they were written for.
 func (r *Rules) checkEmpty(rep *strict.Report, wp strict.Path, w *when) {
 	v := reflect.ValueOf(w).Elem()
+	if n := rep.Node(wp); rep.Has(wp) && !rep.Wrong(wp) && len(n.Content) == 0 && n.Alias == nil {
+		rep.Problem(wp, "when is empty, so the rule would match every call: give it conditions, or leave it out if that is meant")
+	}
 	for i := range v.NumField() {
 		key, f := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
 		p := wp.Key(key)
@@ -326,24 +397,10 @@ func (r *Rules) checkBetween(rep *strict.Report, p strict.Path, b *between) {
 }
 
 func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool, src []byte) {
-	var names []string
-	for n := range r.file.Messages {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(r.file.Messages)) {
 		p := strict.At("messages").Key(name)
-		if rep.Wrong(p) {
-			continue
-		}
-		m, faults := compile(name, r.file.Messages[name])
-		if len(faults) == 0 {
-			faults = r.checkMessage(rep, p, m)
-		}
-		for _, f := range faults {
-			rep.Near(p, src, f.near, "message %q: %s", name, f.text)
-		}
-		if len(faults) > 0 {
+		m := r.checkTemplate(rep, p, src, name, "message "+quote(name), r.file.Messages[name])
+		if m == nil {
 			continue
 		}
 		r.messages[name] = m
@@ -351,6 +408,32 @@ func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool, src []by
 			rep.Warning(p, "message %q is used by no rule", name)
 		}
 	}
+	for i := range r.file.Rules {
+		switch ru := &r.file.Rules[i]; {
+		case ru.Send != "":
+			ru.msg = r.messages[ru.Send]
+		case ru.Text != "":
+			ru.msg = r.checkTemplate(rep, strict.At("rules").Index(i).Key("text"), src, "", "the text of rule "+quote(ru.Name), ru.Text)
+		}
+	}
+}
+
+// checkTemplate returns nil when the template at p has a problem.
+func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, name, called, text string) *message {
+	if rep.Wrong(p) {
+		return nil
+	}
+	m, faults := compile(name, called, text)
+	if len(faults) == 0 {
+		faults = r.checkMessage(rep, p, m)
+	}
+	for _, f := range faults {
+		rep.Near(p, src, f.near, "%s: %s", called, f.text)
+	}
+	if len(faults) > 0 {
+		return nil
+	}
+	return m
 }
 
 // mostSegments is where a text is no text any more; providers refuse more.
@@ -374,16 +457,16 @@ func (r *Rules) checkMessage(rep *strict.Report, p strict.Path, m *message) []fa
 			most, longest = n, body
 		}
 		if i == len(all)-1 && r.file.Business.Name != "" && !strings.Contains(body, gsm7.Normalize(r.file.Business.Name)) {
-			rep.Warning(p, "message %q does not name the business: write {{.Business}}, people must know who texts them", m.name)
+			rep.Warning(p, "%s does not name the business: write {{.Business}}, people must know who texts them", m.called)
 		}
 	}
 	switch c, foreign := gsm7.Foreign(longest); {
 	case most > mostSegments:
 		return []fault{{fmt.Sprintf("it takes up to %d segments; %d are the most that can be sent", most, mostSegments), ""}}
 	case foreign:
-		rep.Warning(p, "message %q holds %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", m.name, c, segments(most))
+		rep.Warning(p, "%s holds %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", m.called, c, segments(most))
 	case most > 1:
-		rep.Warning(p, "message %q takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", m.name, segments(most), len([]rune(longest)))
+		rep.Warning(p, "%s takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", m.called, segments(most), len([]rune(longest)))
 	}
 	return nil
 }

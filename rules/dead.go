@@ -51,20 +51,11 @@ func wider(a, b *when) bool {
 
 // covering returns the earlier rules that, each or together, match every call
 // that w matches; none when some call gets past them. Together they are tried
-// outcome by outcome, open and closed.
+// kind of call by kind of call, open and closed.
 func covering(earlier []*rule, w *when) []*rule {
 	for _, e := range earlier {
 		if wider(&e.When, w) {
 			return []*rule{e}
-		}
-	}
-	outcomes := w.Outcome
-	switch {
-	case w.MessageLeft != nil:
-		outcomes = []string{string(pbx.Voicemail)} // no other call has a message
-	case len(outcomes) == 0:
-		for _, o := range pbx.Outcomes[1 : len(pbx.Outcomes)-1] {
-			outcomes = append(outcomes, string(o))
 		}
 	}
 	yes, no := true, false
@@ -73,10 +64,10 @@ func covering(earlier []*rule, w *when) []*rule {
 		times = []*bool{w.Open}
 	}
 	var by []*rule
-	for _, o := range outcomes {
+	for _, k := range w.kinds() {
 		for _, open := range times {
 			part := *w
-			part.Outcome, part.Open = []string{o}, open
+			part.Outcome, part.Reason, part.Open = []string{string(k.outcome)}, []string{string(k.reason)}, open
 			i := slices.IndexFunc(earlier, func(e *rule) bool { return wider(&e.When, &part) })
 			if i < 0 {
 				return nil

@@ -55,19 +55,20 @@ func (r *Rules) Decide(f Facts, now time.Time) Decision {
 			d.Suppressed, d.Because = NoRule, "no rule matches this call"
 		}
 		return d
-	case matched.Send == "":
+	case matched.msg == nil:
 		if d.Suppressed == "" {
 			d.Suppressed, d.Because = RuleSaysNo, "rule "+quote(matched.Name)+" sends nothing: "+matched.Nothing
 		}
 		return d
 	}
-	m := r.messages[matched.Send]
+	m := matched.msg
 	d.Message = m.name
-	body, err := m.fitted(r.values(c))
+	body, err := m.fitted(r.values(c, d.DueAt))
 	if err != nil {
-		// Both extremes rendered when the file was read; a third way to fail is not known.
+		// It rendered in every branch when the file was read: what is left is a test of
+		// a value's letters, such as {{if eq .Name "Al"}}{{index .Name 9}}{{end}}.
 		if d.Suppressed == "" {
-			d.Suppressed, d.Because = RuleSaysNo, "message "+quote(m.name)+" cannot be rendered: "+err.Error()
+			d.Suppressed, d.Because = RuleSaysNo, m.called+" cannot be rendered: "+err.Error()
 		}
 		return d
 	}
@@ -164,11 +165,15 @@ var gaps = map[pbx.Gap]string{
 }
 
 func duplicate(f Facts, now time.Time, window time.Duration) Guard {
-	t := f.Episode.FirstTextAt
+	// CALLS.md, episode: it closes so long after its last text or reply, not after its first.
+	t, what := f.Episode.FirstTextAt, "this caller's text"
+	if !t.IsZero() && f.Episode.LastTextAt.After(t) {
+		t, what = f.Episode.LastTextAt, "this caller's last text or reply"
+	}
 	if t.IsZero() || now.Sub(t) >= window {
 		return Guard{Duplicate, true, "no other text went to this caller within " + human(window)}
 	}
-	return Guard{Duplicate, false, fmt.Sprintf("this caller's text of %s is still within the window of %s", ago(now.Sub(t)), human(window))}
+	return Guard{Duplicate, false, fmt.Sprintf("%s of %s is still within the window of %s", what, ago(now.Sub(t)), human(window))}
 }
 
 // match tries the rules in order and notes each one's say.

@@ -24,7 +24,7 @@ type Decision struct {
 	Send         bool          `json:"send"`
 	Rule         string        `json:"rule,omitempty"` // the rule that matched
 	RuleLine     int           `json:"rule_line,omitempty"`
-	Message      string        `json:"message,omitempty"` // its name in rules.yaml
+	Message      string        `json:"message,omitempty"` // its name in rules.yaml, empty for a rule's own text
 	Body         string        `json:"body,omitempty"`    // rendered, in GSM-7 where possible
 	Segments     int           `json:"segments,omitempty"`
 	Encoding     string        `json:"encoding,omitempty"` // "GSM-7" or "UCS-2"

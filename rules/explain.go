@@ -25,7 +25,11 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 		if !d.Send {
 			would = " that would have been sent"
 		}
-		fmt.Fprintf(&b, "\nThe text%s (message %q, %d characters, %s, %s):\n  %s\n", would, d.Message, len([]rune(d.Body)), segments(d.Segments), d.Encoding, strings.ReplaceAll(d.Body, "\n", "\n  "))
+		from := "the rule's own"
+		if d.Message != "" {
+			from = "message " + quote(d.Message)
+		}
+		fmt.Fprintf(&b, "\nThe text%s (%s, %d characters, %s, %s):\n  %s\n", would, from, len([]rune(d.Body)), segments(d.Segments), d.Encoding, strings.ReplaceAll(d.Body, "\n", "\n  "))
 	}
 	if len(d.Steps) > 0 {
 		b.WriteString("\nRules, in order:\n")

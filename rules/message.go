@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -30,12 +31,26 @@ func worst(r *Rules) values {
 		Wait: "59 minutes", Queue: "support", NextOpening: "September 23 at 10:30"}
 }
 
+// bounded takes what could become a text, and not what printf can blow up.
+type bounded struct{ bytes.Buffer }
+
+var errTooLong = errors.New("it is far too long for a text")
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.Len()+len(p) > 16<<10 {
+		return 0, errTooLong
+	}
+	return b.Buffer.Write(p)
+}
+
 var blanks = regexp.MustCompile(`[ \t]{2,}`)
 
 // render gives the text or nothing: a template that fails half way leaves no part.
 func (m *message) render(v values) (string, error) {
-	var b bytes.Buffer
-	if err := m.tmpl.Execute(&b, v); err != nil {
+	var b bounded
+	if err := m.tmpl.Execute(&b, v); errors.Is(err, errTooLong) {
+		return "", fault{errTooLong.Error(), ""}
+	} else if err != nil {
 		return "", inWords(err)
 	}
 	s := strings.TrimSpace(blanks.ReplaceAllString(gsm7.Normalize(b.String()), " "))
@@ -138,9 +153,10 @@ var notPersons = func() map[string]bool {
 	return m
 }()
 
-func (r *Rules) values(c *pbx.Call) values {
+// values are what is known of a call, in the words of a text that is read at read.
+func (r *Rules) values(c *pbx.Call, read time.Time) values {
 	v := values{Name: firstName(c.Caller.Name), Business: r.file.Business.Name, Line: c.Line.Name, LineNumber: c.Line.Number,
-		NextOpening: r.nextOpening(c.EndedAt)}
+		NextOpening: r.nextOpening(c.EndedAt, read)}
 	if c.Queue != nil {
 		v.Queue = c.Queue.Name
 	}
@@ -168,16 +184,18 @@ func (r *Rules) open(t time.Time) bool {
 	return false
 }
 
-// nextOpening says when the office opens next after t, for a text; empty while
-// it is open, when there are no hours, or when it stays closed for two weeks.
-func (r *Rules) nextOpening(t time.Time) string {
+// nextOpening says when the office opens next after t, for a text that is read
+// at read: "tomorrow" means another day once midnight has passed between the
+// two. It is empty while the office is open, when there are no hours, or when it
+// stays closed for two weeks.
+func (r *Rules) nextOpening(t, read time.Time) string {
 	if !r.hasHours() || r.open(t) {
 		return ""
 	}
-	t = t.In(r.zone)
-	now := t.Hour()*60 + t.Minute()
+	t, read = t.In(r.zone), read.In(r.zone)
+	now, today := t.Hour()*60+t.Minute(), noon(read)
 	for d := range 15 {
-		day := time.Date(t.Year(), t.Month(), t.Day()+d, 12, 0, 0, 0, r.zone)
+		day := noon(t.AddDate(0, 0, d))
 		if r.closed[day.Format("2006-01-02")] {
 			continue
 		}
@@ -186,16 +204,20 @@ func (r *Rules) nextOpening(t time.Time) string {
 				continue
 			}
 			at := fmt.Sprintf("at %d:%02d", s.from/60, s.from%60)
-			switch {
-			case d == 0:
+			switch days := int((day.Sub(today) + 12*time.Hour) / (24 * time.Hour)); { // days of 23 and 25 hours too
+			case days <= 0:
 				return at
-			case d == 1:
+			case days == 1:
 				return "tomorrow " + at
-			case d < 7:
+			case days < 7:
 				return day.Weekday().String() + " " + at
 			}
 			return day.Format("January 2") + " " + at
 		}
 	}
 	return ""
+}
+
+func noon(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), 12, 0, 0, 0, t.Location())
 }

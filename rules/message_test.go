@@ -102,6 +102,58 @@ rules: [{send: m}]
 	}
 }
 
+// "Tomorrow" is the day after the one on which the text is read, which need not
+// be the one on which the call ended.
+func TestNextOpeningAcrossMidnight(t *testing.T) {
+	r := read(t, `
+hours: {mon: "8:00-12:00", thu: "0:00-1:00", sun: "1:00-4:00"}
+messages: {m: "{{.Business}}|{{.NextOpening}}"}
+rules: [{send: m, delay: 3s}]
+`)
+	for ended, want := range map[string]string{
+		"2026-11-22T23:59:56": "tomorrow at 8:00",
+		"2026-11-22T23:59:58": "at 8:00",
+		"2026-11-21T23:59:58": "at 1:00",
+		"2026-11-20T23:59:58": "tomorrow at 1:00",
+		"2026-11-25T23:59:58": "at 0:00",
+		"2026-11-15T04:00:00": "tomorrow at 8:00",
+		"2026-10-31T23:59:58": "at 1:00",          // a day of 25 hours
+		"2026-10-30T23:59:58": "tomorrow at 1:00", // before it
+		"2026-11-01T12:00:00": "tomorrow at 8:00", // on it
+		"2026-03-07T12:00:00": "tomorrow at 1:00", // before one of 23 hours
+		"2026-03-08T12:00:00": "tomorrow at 8:00", // on it
+		"2026-03-05T23:59:58": "Sunday at 1:00",   // across it
+		"2026-10-29T23:59:58": "Sunday at 1:00",   // across one of 25 hours
+		"2026-11-23T12:00:00": "Thursday at 0:00", // three days
+		"2026-11-26T01:00:00": "Sunday at 1:00",   // three days
+		"2026-11-19T23:59:59": "Sunday at 1:00",   // read on a Friday
+		"2026-11-18T23:59:57": "at 0:00",          // read at the very opening
+		"2026-11-18T23:59:56": "tomorrow at 0:00", // one second before
+	} {
+		at, err := time.ParseInLocation("2006-01-02T15:04:05", ended, r.Zone())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = at })}, at)
+		if d.Body != "Miller Dental|"+want {
+			t.Errorf("%s: %q, want %q; %s", ended, d.Body, want, d.Because)
+		}
+	}
+}
+
+// A rule may hold its text itself.
+func TestOwnText(t *testing.T) {
+	r := read(t, `rules: [{name: own, text: "Hi{{with .Name}} {{.}}{{end}}, {{.Business}} here."}]`)
+	d := r.Decide(Facts{Call: call(pbx.Busy, nil)}, open)
+	if !d.Send || d.Body != "Hi Sarah, Miller Dental here." || d.Message != "" || d.Rule != "own" {
+		t.Errorf("%+v", d)
+	}
+	var b strings.Builder
+	if err := d.WriteText(&b, r.Zone()); err != nil || !strings.Contains(b.String(), "The text (the rule's own, 29 characters, 1 segment, GSM-7):") {
+		t.Error(b.String(), err)
+	}
+}
+
 func FuzzName(f *testing.F) {
 	for _, s := range []string{"SARAH MILLER", "Miller, Sarah", "Łukasz Nowak", "{{.}} x", "a\xff b", "ǅ x"} {
 		f.Add(s)

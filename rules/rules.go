@@ -88,12 +88,14 @@ type defaults struct {
 type rule struct {
 	Name    string         `yaml:"name"`
 	When    when           `yaml:"when"`
-	Send    string         `yaml:"send"`
+	Send    string         `yaml:"send"` // a message's name
+	Text    string         `yaml:"text"` // or a message of the rule's own
 	Nothing string         `yaml:"nothing"`
 	Delay   *time.Duration `yaml:"delay"`
 	Window  *time.Duration `yaml:"window"`
 
 	line int
+	msg  *message               // what is sent, nil for nothing
 	not  map[pbx.Outcome]string // what is said of calls with another outcome
 }
 
@@ -121,9 +123,10 @@ type between struct {
 type span struct{ from, to int } // minutes of the day
 
 type message struct {
-	name string
-	tmpl *template.Template
-	uses []string // the values' names
+	name   string // in rules.yaml; empty for a rule's own text
+	called string // in problems: message "missed", the text of rule "one ring"
+	tmpl   *template.Template
+	uses   []string // the values' names
 }
 
 // Load reads and checks rules.yaml. The Rules are nil when a problem is more
@@ -131,7 +134,11 @@ type message struct {
 func Load(path string) (*Rules, []Problem) {
 	b, err := os.ReadFile(path)
 	if err != nil {
-		text := err.Error()
+		text := "it cannot be read: " + err.Error()
+		var at *fs.PathError // names the file again
+		if errors.As(err, &at) {
+			text = "it cannot be read: " + at.Err.Error()
+		}
 		if errors.Is(err, fs.ErrNotExist) {
 			text = "there is no such file: begin with configs/rules.yaml, or name another one as rules: in textback.yaml"
 		}

@@ -86,6 +86,16 @@ func call(o pbx.Outcome, change func(*pbx.Call)) *pbx.Call {
 	c := &pbx.Call{ID: "1", Site: "hq", Direction: pbx.Inbound, State: pbx.StateEnded, Outcome: o, Reason: pbx.Reason(o), Certain: true,
 		Caller: pbx.Caller{Number: "+12025550143", Raw: "2025550143", Name: "SARAH MILLER"}, Line: pbx.Line{Number: "+12125550100", Name: "Front desk"},
 		EndedAt: open, StartedAt: open.Add(-20 * time.Second), Ring: 20 * time.Second, Wait: 20 * time.Second}
+	switch o { // the others' reason is their outcome
+	case pbx.Voicemail:
+		c.Reason = pbx.ReasonRangOut
+	case pbx.Abandoned:
+		c.Reason = pbx.ReasonCallerHungUp
+	case pbx.Unattended:
+		c.Reason = pbx.ReasonNotTried
+	case pbx.Answered, pbx.Unknown:
+		c.Reason = ""
+	}
 	if change != nil {
 		change(c)
 	}
@@ -161,6 +171,11 @@ func TestGuards(t *testing.T) {
 		{Facts{Call: c, GotThrough: open.Add(-time.Second)}, open, ""},
 		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-11 * time.Hour)}}, open, Duplicate},
 		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-12 * time.Hour)}}, open, ""},
+		// The episode closes 12 h after its last text or reply, not after its first (CALLS.md).
+		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-20 * time.Hour), LastTextAt: open.Add(-11 * time.Hour)}}, open, Duplicate},
+		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-20 * time.Hour), LastTextAt: open.Add(-12 * time.Hour)}}, open, ""},
+		{Facts{Call: c, Episode: Episode{FirstTextAt: open.Add(-time.Hour), LastTextAt: open.Add(-13 * time.Hour)}}, open, Duplicate}, // of an older one
+		{Facts{Call: c, Episode: Episode{LastTextAt: open.Add(-time.Hour)}}, open, ""},                                                // its first text was cancelled
 		{Facts{Call: c, OnLine: true}, open, ""}, // a reason to wait, not to drop
 	} {
 		if d := r.Decide(g.f, g.now); d.Suppressed != g.want || d.Send != (g.want == "") {

@@ -39,15 +39,15 @@ var (
 // compile reads a message's template and returns everything that is wrong with
 // it: fields are looked for in all of its branches, not in those alone that
 // some values happen to take.
-func compile(name, text string) (*message, []fault) {
+func compile(name, called, text string) (*message, []fault) {
 	if strings.TrimSpace(text) == "" {
 		return nil, []fault{{"it is empty", ""}}
 	}
-	t, err := template.New(name).Option("missingkey=error").Parse(text)
+	t, err := template.New("message").Option("missingkey=error").Parse(text)
 	if err != nil {
 		return nil, []fault{inWords(err)}
 	}
-	m := &message{name: name, tmpl: t}
+	m := &message{name: name, called: called, tmpl: t}
 	if t.Tree == nil || len(t.Templates()) > 1 {
 		return nil, []fault{{"a message cannot hold templates of its own: leave out {{define}} and {{block}}", "define"}}
 	}

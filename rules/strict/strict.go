@@ -373,6 +373,16 @@ func (r *Report) pairs(n *yaml.Node, p Path, f func(key, value *yaml.Node)) {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
+		switch {
+		case key.Tag == "!!merge":
+			r.wrong[p] = true
+			r.Add(key, false, "<< is not read here: write the keys out, or use one *alias for the whole value")
+			continue
+		case key.Kind != yaml.ScalarNode || key.Value == "" || key.Tag == "!!null":
+			r.wrong[p] = true
+			r.Add(key, false, "a key is wanted here: a word before the colon")
+			continue
+		}
 		if line, twice := seen[key.Value]; twice {
 			r.wrong[p] = true
 			r.Add(key, false, "%s stands here a second time: it is set in line %d already", key.Value, line)
