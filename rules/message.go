@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"textback/pbx"
 	"textback/rules/gsm7"
@@ -85,73 +84,6 @@ func (m *message) fitted(v values) (string, error) {
 	}
 	return s, nil
 }
-
-// firstName is the caller's first name as the PBX shows it, when it looks like
-// a person's: carriers also send city names, companies and "WIRELESS CALLER".
-func firstName(shown string) string {
-	if last, first, ok := strings.Cut(shown, ","); ok {
-		shown = first + " " + last // "CALLER, SARAH"
-	}
-	words := strings.Fields(shown)
-	if len(words) < 2 || len(words) > 3 {
-		return ""
-	}
-	for _, w := range words {
-		letters := 0
-		for _, r := range w {
-			switch {
-			case unicode.IsLetter(r):
-				letters++
-			case r != '-' && r != '\'' && r != '.':
-				return ""
-			}
-		}
-		if letters == 0 || notPersons[strings.ToLower(strings.Trim(w, "."))] {
-			return ""
-		}
-	}
-	if places[strings.ToUpper(words[len(words)-1])] {
-		return "" // "DALLAS TX": carriers show the place for numbers without a name
-	}
-	name := []rune(strings.ToLower(words[0]))
-	if len(name) < 2 || len(name) > 20 || words[0][len(words[0])-1] == '.' {
-		return ""
-	}
-	for i, r := range name {
-		if i == 0 || !unicode.IsLetter(name[i-1]) {
-			name[i] = unicode.ToUpper(r)
-		}
-	}
-	// A name written with capitals inside (McKay) stays as it is.
-	if w := words[0]; w != strings.ToUpper(w) && w != strings.ToLower(w) {
-		return w
-	}
-	return string(name)
-}
-
-// places are what the states of the US and the provinces of Canada are written as.
-var places = func() map[string]bool {
-	m := map[string]bool{}
-	for _, w := range strings.Fields(`AL AK AZ AR CA CO CT DE FL GA HI ID IL IN IA KS KY LA ME MD MA MI MN MS MO MT NE NV NH NJ NM NY NC ND OH OK
-		OR PA RI SC SD TN TX UT VT VA WA WV WI WY DC PR AB BC MB NB NL NS ON PE QC SK`) {
-		m[w] = true
-	}
-	return m
-}()
-
-// notPersons are words that a person's name does not have.
-var notPersons = func() map[string]bool {
-	m := map[string]bool{}
-	for _, w := range strings.Fields(`wireless unknown unavailable anonymous private restricted cell phone mobile toll free
-		spam scam likely risk telemarketer fraud inc llc ltd gmbh corp co company services service group center centre clinic office bank school
-		mr mrs ms miss mx dr prof sir madam family name number unlisted blocked withheld out area pay phone public
-		dental medical clinics auto plumbing insurance law legal realty construction electric roofing church store shop studio
-		county city state department dept hospital university pharmacy restaurant hotel solutions systems international national customer
-		support sales and the of`) {
-		m[w] = true
-	}
-	return m
-}()
 
 // values are what is known of a call, in the words of a text that is read at read.
 func (r *Rules) values(c *pbx.Call, read time.Time) values {

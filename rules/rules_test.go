@@ -241,6 +241,11 @@ func TestFirstName(t *testing.T) {
 		"Sarah Miller": "Sarah", "SARAH MILLER": "Sarah", "MILLER, SARAH": "Sarah", "sarah miller": "Sarah", "Anna-Lena Graf": "Anna-Lena",
 		"ANNA-LENA GRAF": "Anna-Lena", "McKay Jones": "McKay", "Sarah": "", "WIRELESS CALLER": "", "NEW YORK CITY": "", "Miller Dental LLC": "",
 		"2025550143": "", "": "", "J. Smith": "", "Spam Risk": "", "A B C D": "", "Sarah {{.}}": "",
+		// In capitals and without a comma most carriers put the surname first, and companies look the same.
+		"MILLER SARAH": "Sarah", "SMITH JOHN": "John", "JOHN SMITH": "John", "GARCIA JOSE M": "Jose", "JOSE M GARCIA": "Jose", "VAN DYKE MARY": "Mary",
+		"SARAH THOMAS": "Sarah", "THOMAS SARAH": "Sarah", "TAYLOR GREENE": "Taylor", "GREENE TAYLOR": "Taylor", "THOMAS TAYLOR": "", "MARY ANN": "", "SMITH J": "",
+		"PIZZA HUT": "", "HOME DEPOT": "", "WELLS FARGO": "", "BEST BUY": "", "US CELLULAR": "", "VERIZON WIRELES": "", "Google Voice": "", "Front Desk": "",
+		"SAN JOSE": "", "VIRGINIA BEACH": "", "ST PAUL": "", "DALLAS, TX": "", "MILLER, J": "", "smith john": "John", "XIOMARA PEREZ": "", "Xiomara Perez": "Xiomara", "LEE, ANN": "Ann",
 	} {
 		if got := firstName(shown); got != want {
 			t.Errorf("firstName(%q) = %q, want %q", shown, got, want)
