@@ -16,8 +16,15 @@ import (
 // and every rule up to the one that matches, so that the Decision explains
 // itself; Suppressed is the first thing that stands against a text.
 //
-// The guards are asked again by Recheck when the text is due: much can happen
-// within its delay. The rule is not: what was decided stays decided.
+// Who asks what: Decide asks the rules and all guards, once, when the call has
+// ended. The caller of Decide keeps the episode: it notes a first text when Send
+// is true and leaves it unspent otherwise. OnLine alone is no reason against a
+// text, and Decide only notes it. When the text is due, much can have happened:
+// Recheck asks every guard but Duplicate again, which the planned text itself
+// would fail, and there OnLine means to wait. The rules are not asked again: what
+// was decided stays decided, also when other rules have come into force.
+//
+// f.Call must be set, and has ended.
 func (r *Rules) Decide(f Facts, now time.Time) Decision {
 	c := f.Call
 	d := Decision{RulesVersion: r.version, Delay: r.file.Defaults.Delay, Window: r.file.Defaults.Window, Fresh: r.file.Defaults.Fresh}
@@ -74,7 +81,9 @@ func (r *Rules) Decide(f Facts, now time.Time) Decision {
 	}
 	d.Body = body
 	d.Segments, d.Encoding = gsm7.Segments(body)
-	d.Send = d.Suppressed == ""
+	if d.Send = d.Suppressed == ""; d.Send {
+		d.Because = "rule " + quote(matched.Name) + " says so, and nothing stands against it"
+	}
 	return d
 }
 

@@ -194,6 +194,11 @@ func TestDecisionJSON(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, part := range []string{`"delay_seconds":3,`, `"window_seconds":43200,`, `"fresh_seconds":900`, `"due_at":"2026-11-23T15:00:03Z"`, `"because":"rule \"rang out or declined\" says so`} {
+		if !strings.Contains(string(b), part) {
+			t.Errorf("%s lacks %s", b, part)
+		}
+	}
 	var back Decision
 	if err := json.Unmarshal(b, &back); err != nil || fmt.Sprint(back) != fmt.Sprint(d) {
 		t.Errorf("%v:\n%s\n%+v", err, b, back)
@@ -201,20 +206,21 @@ func TestDecisionJSON(t *testing.T) {
 }
 
 // For random rules and calls: what decides is the first rule whose conditions
-// hold, none after it is looked at, and a rule that is called dead never decides.
+// hold, none after it is looked at, and a rule that is called dead, or impossible, never decides.
 func TestFirstMatchWins(t *testing.T) {
-	rnd := rand.New(rand.NewPCG(3, 4))
+	rnd := rand.New(rand.NewPCG(11, 4))
 	conditions := []string{"outcome: busy", "outcome: [rang_out, declined]", "outcome: voicemail", "outcome: [busy, unreachable, abandoned, unattended]", "reason: declined", "line: Front*", "line: [Back, Front desk]",
 		"caller: +1202*", "caller: +12025550143", "not_caller: [+1202*, +1303*]", "not_caller: +1202*", "ring: {under: 5s}", "ring: {under: 10s, at_least: 2s}", "wait: {at_least: 8s}", "message_left: true", "message_left: false",
-		"open: true", "open: false", "queue: \"*\"", "queue: support", "menu: true", "forwarded: false"}
-	dead, decided := 0, 0
-	for range 200 {
+		"open: true", "open: false", "queue: \"*\"", "queue: support", "menu: true", "forwarded: false",
+		"reason: [busy, not_tried]", "reason: [rang_out, caller_hung_up]", "ring: {at_least: 1s}"}
+	dead, impossible, decided := 0, 0, 0
+	for range 3000 {
 		var b strings.Builder
 		b.WriteString(head + "hours: {mon: \"8:00-17:00\"}\nrules:\n")
 		n := 2 + rnd.IntN(7)
 		for i := range n {
 			keys := map[string]string{}
-			for range 1 + rnd.IntN(2) {
+			for range 1 + rnd.IntN(3) {
 				c := conditions[rnd.IntN(len(conditions))]
 				key, _, _ := strings.Cut(c, ":")
 				keys[key] = c
@@ -234,6 +240,15 @@ func TestFirstMatchWins(t *testing.T) {
 				dead++
 			}
 		}
+		cannot := map[int]bool{} // by line
+		for _, p := range rep.Problems {
+			for _, says := range []string{"cannot match", "nothing is left to match", "never has reason", "only a call with outcome voicemail"} {
+				if strings.Contains(p.Text, says) && !cannot[p.Line] {
+					cannot[p.Line] = true
+					impossible++
+				}
+			}
+		}
 		for range 30 {
 			c := call(pbx.Outcomes[1+rnd.IntN(len(pbx.Outcomes)-2)], nil)
 			if c.Outcome == pbx.Voicemail {
@@ -245,6 +260,9 @@ func TestFirstMatchWins(t *testing.T) {
 			c.Line.Name = []string{"Front desk", "Back", ""}[rnd.IntN(3)]
 			c.Caller.Number = []string{"+12025550143", "+12025550144", "+13035550143", "+12125550143"}[rnd.IntN(4)]
 			c.Ring, c.Wait = time.Duration(rnd.IntN(12))*time.Second, time.Duration(rnd.IntN(12))*time.Second
+			if !(kind{c.Outcome, c.Reason}).rang() {
+				c.Ring = 0
+			}
 			c.EndedAt = open.Add(time.Duration(rnd.IntN(24)) * time.Hour)
 			if rnd.IntN(3) == 0 {
 				c.Queue = &pbx.Queue{Name: []string{"support", "sales"}[rnd.IntN(2)]}
@@ -259,6 +277,8 @@ func TestFirstMatchWins(t *testing.T) {
 				}
 			case d.Rule != r.file.Rules[first].Name || len(d.Steps) != first+1 || !d.Steps[first].Matched:
 				t.Fatalf("%q decides, want rule %d of\n%s", d.Rule, first, b.String())
+			case cannot[d.RuleLine]:
+				t.Fatalf("%q decides about %+v and was said to match nothing in\n%s", d.Rule, c, b.String())
 			case never[d.Rule]:
 				t.Fatalf("%q decides about %+v and was called dead in\n%s", d.Rule, c, b.String())
 			default:
@@ -266,8 +286,8 @@ func TestFirstMatchWins(t *testing.T) {
 			}
 		}
 	}
-	if dead < 20 || decided < 1000 {
-		t.Errorf("only %d dead rules and %d decisions: the property is hardly tested", dead, decided)
+	if dead < 20 || impossible < 20 || decided < 1000 {
+		t.Errorf("only %d dead and %d impossible rules and %d decisions: the property is hardly tested", dead, impossible, decided)
 	}
 }
 

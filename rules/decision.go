@@ -1,6 +1,9 @@
 package rules
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Why nothing is sent: Decision.Suppressed.
 const (
@@ -28,15 +31,49 @@ type Decision struct {
 	Body         string        `json:"body,omitempty"`    // rendered, in GSM-7 where possible
 	Segments     int           `json:"segments,omitempty"`
 	Encoding     string        `json:"encoding,omitempty"` // "GSM-7" or "UCS-2"
-	Delay        time.Duration `json:"delay_ns,omitempty"`
+	Delay        time.Duration `json:"-"`                  // these three in seconds: see MarshalJSON
 	DueAt        time.Time     `json:"due_at,omitzero"`
-	Window       time.Duration `json:"window_ns,omitempty"` // duplicate protection
-	Fresh        time.Duration `json:"fresh_ns,omitempty"`  // how old the call may be when the text leaves
+	Window       time.Duration `json:"-"` // duplicate protection
+	Fresh        time.Duration `json:"-"` // how old the call may be when the text leaves
 	Suppressed   string        `json:"suppressed,omitempty"`
-	Because      string        `json:"because,omitempty"` // a sentence for people
+	Because      string        `json:"because,omitempty"` // a sentence for people, whether a text is sent or not
 	RulesVersion string        `json:"rules_version"`
 	Steps        []Step        `json:"steps,omitempty"`
 	Guards       []Guard       `json:"guards,omitempty"`
+}
+
+// plainDecision is a Decision without its methods.
+type plainDecision Decision
+
+// inSeconds is how a Decision stands in JSON: durations as seconds and times in
+// UTC, like everywhere in textback's JSON.
+type inSeconds struct {
+	plainDecision
+	Delay  float64 `json:"delay_seconds"`
+	Window float64 `json:"window_seconds"`
+	Fresh  float64 `json:"fresh_seconds"`
+}
+
+// MarshalJSON writes durations as delay_seconds, window_seconds and fresh_seconds.
+func (d Decision) MarshalJSON() ([]byte, error) {
+	d.DueAt = d.DueAt.UTC()
+	return json.Marshal(inSeconds{plainDecision(d), d.Delay.Seconds(), d.Window.Seconds(), d.Fresh.Seconds()})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (d *Decision) UnmarshalJSON(b []byte) error {
+	var in inSeconds
+	if err := json.Unmarshal(b, &in); err != nil {
+		return err
+	}
+	*d = Decision(in.plainDecision)
+	for _, x := range []struct {
+		to      *time.Duration
+		seconds float64
+	}{{&d.Delay, in.Delay}, {&d.Window, in.Window}, {&d.Fresh, in.Fresh}} {
+		*x.to = time.Duration(x.seconds * float64(time.Second)).Round(time.Microsecond)
+	}
+	return nil
 }
 
 // A Step is one rule's say, in the order of the file, up to the one that matched.
