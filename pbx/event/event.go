@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"textback/pbx"
 )
@@ -52,15 +53,21 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	t.Time = at.UTC()
+	// A zone can carry a year over the edge of what RFC 3339 can write.
+	if t.Time = at.UTC().Truncate(time.Millisecond); t.Year() < 0 || t.Year() > 9999 {
+		return fmt.Errorf("time %s: the year is not one of four digits", s)
+	}
 	return nil
 }
 
 // Seconds is a duration written as a JSON number of seconds, to the millisecond.
 type Seconds float64
 
+// maxSeconds keeps what others wrote within a time.Duration.
+const maxSeconds = 100 * 365 * 24 * 3600
+
 func seconds(d time.Duration) *Seconds {
-	s := Seconds(d.Round(time.Millisecond).Seconds())
+	s := Seconds(min(max(d, 0).Round(time.Millisecond).Seconds(), maxSeconds))
 	return &s
 }
 
@@ -68,7 +75,7 @@ func (s *Seconds) duration() time.Duration {
 	if s == nil {
 		return 0
 	}
-	return time.Duration(float64(*s) * float64(time.Second)).Round(time.Millisecond)
+	return time.Duration(min(max(float64(*s), 0), maxSeconds) * float64(time.Second)).Round(time.Millisecond)
 }
 
 // Event is one CloudEvent in structured JSON mode.
@@ -158,8 +165,16 @@ type Attempt struct {
 	Q850Cause int        `json:"q850_cause,omitempty"`
 }
 
-// ID is the event's id: site and call. Consumers dedupe by it.
-func ID(c *pbx.Call) string { return c.Site + "/" + c.ID }
+// ID is the event's id: site and call. Consumers dedupe by it. Bytes that are
+// not UTF-8 (a SIP Call-ID may have them) stand in it as JSON will write them,
+// so that a call has one id and one subject before and after it was spooled.
+func ID(c *pbx.Call) string {
+	id := c.Site + "/" + c.ID
+	if !utf8.ValidString(id) {
+		id = string([]rune(id))
+	}
+	return id
+}
 
 // New wraps a finished call in an event, stamped with the call's end. A call
 // that still lives becomes a live event, stamped with now.
@@ -184,7 +199,7 @@ func New(c *pbx.Call, now time.Time) Event {
 	if c.State != pbx.StateEnded {
 		e.Type, e.Time, d.State = LiveType, Time{now}, c.State
 	}
-	if !c.AnsweredAt.IsZero() {
+	if !c.AnsweredAt.IsZero() || c.Talk > 0 {
 		d.Talk = seconds(c.Talk)
 	}
 	if c.AnsweredBy != nil {
