@@ -68,10 +68,10 @@ func (c *call) result(a *attempt) Result {
 		if a.rang {
 			return ResultDeclined
 		}
-		if a.sip == 603 || a.sip == 0 && a.cause == causeRejected {
-			return ResultUnreachable
+		if a.sip == 486 || a.sip == 600 || a.sip != 603 && a.cause == causeBusy {
+			return ResultBusy
 		}
-		return ResultBusy
+		return ResultUnreachable
 	case a.fromDevice():
 		if a.rang {
 			return ResultNoAnswer
@@ -259,8 +259,9 @@ func (t *Tracker) build(c *call) *Call {
 	case !c.answeredAt.IsZero():
 		out.Wait = c.answeredAt.Sub(c.started)
 		out.Talk = max(upTo.Sub(c.answeredAt), 0)
-		by := c.answerer
-		out.AnsweredBy = &by
+		if by := c.answerer; by.Endpoint != "" {
+			out.AnsweredBy = &by
+		}
 	case c.mailbox != nil:
 		out.Wait = c.mailboxAt.Sub(c.started)
 	default:
@@ -279,7 +280,7 @@ func (t *Tracker) build(c *call) *Call {
 		out.Queue = &q
 	}
 	for _, a := range c.attempts {
-		if c.counts(a) {
+		if c.counts(a) && !(a.leg != nil && a.leg.Unseen) {
 			out.Attempts = append(out.Attempts, a.Attempt)
 		}
 	}
@@ -319,6 +320,9 @@ func (t *Tracker) parties(c *call, out *Call) {
 		c.numRaw, c.num = raw, number.Parse(raw, t.cfg.Region)
 	}
 	out.Caller = Caller{Number: c.num.E164, Raw: raw, Name: callerName(name, raw)}
+	if c.dir == Inbound {
+		out.Caller.Attestation = c.root.Attestation
+	}
 	if c.dir == Inbound && (c.withheld || c.num.Kind == number.Anonymous || number.Withheld(name) && c.num.E164 == "") {
 		out.Caller.Anonymous = true
 		out.Caller.Number = ""

@@ -43,6 +43,12 @@ const (
 	QueueAbandoned
 	// Withheld reports that the leg's caller asked not to be shown.
 	Withheld
+	// Waiting reports that a machine holds the leg until a phone is free: a queue
+	// whose name is not known.
+	Waiting
+	// EvidenceLost reports that something about Leg's call was not seen: Gap says
+	// what, and Doubt that a person may have answered unseen.
+	EvidenceLost
 )
 
 // LegState is how far a leg's own signalling has come.
@@ -83,6 +89,11 @@ type Leg struct {
 	Activity  Activity
 	Data      string // of Activity
 	CreatedAt time.Time
+	// Attestation is the STIR/SHAKEN verdict on Number, where the source has one.
+	Attestation string
+	// Unseen is true of a leg that was not observed but follows from what was:
+	// it decides like any other and is not listed among the attempts.
+	Unseen bool
 }
 
 // Bridge is a bridge and who stands in it at the time of the fact.
@@ -108,6 +119,8 @@ type Fact struct {
 	Dial      string // LegDialed, DialEnded, QueueLeft
 	DialTo    string // LegDialed: the dialled string
 	Forward   string // LegDialed: where the phone sent the call
+	Gap       Gap    // EvidenceLost
+	Doubt     bool   // EvidenceLost
 }
 
 // endpoint is the device of a leg's name: "PJSIP/101" of "PJSIP/101-0000002a".

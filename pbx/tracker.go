@@ -166,6 +166,7 @@ type call struct {
 	queueing   bool
 	queueGave  bool // the queue said why it gave the caller up
 	queueAband bool
+	waiting    bool // in a queue that nobody named
 
 	menu, forwarded bool
 
@@ -275,6 +276,15 @@ func (t *Tracker) Feed(f *Fact) {
 		}
 	case Withheld:
 		t.Withhold(l.ID)
+	case Waiting:
+		if c := l.call; c != nil && c.root == l && c.answeredAt.IsZero() && !c.hungUp {
+			c.waiting = true
+		}
+	case EvidenceLost:
+		if c := l.call; c != nil && !c.done {
+			c.addGap(f.Gap)
+			c.doubt = c.doubt || f.Doubt && c.answeredAt.IsZero()
+		}
 	}
 }
 
@@ -313,7 +323,8 @@ func (t *Tracker) seen(s *Leg, created bool, at time.Time) *leg {
 	if l == nil {
 		l = &leg{gen: t.gen, incomplete: !created}
 		l.ID, l.Context, l.Exten = strings.Clone(s.ID), strings.Clone(s.Context), strings.Clone(s.Exten)
-		l.State, l.CreatedAt = s.State, s.CreatedAt
+		l.State, l.CreatedAt, l.Unseen = s.State, s.CreatedAt, s.Unseen
+		l.Attestation = strings.Clone(s.Attestation)
 		if l.CreatedAt.IsZero() {
 			l.CreatedAt = at
 		}
@@ -850,7 +861,7 @@ func (t *Tracker) hangup(l *leg, f *Fact) {
 		c.softHangup = true
 	} else if !c.hungUp {
 		c.hungUp, c.hungUpAt = true, f.At
-		c.wasQueueing = c.queueing
+		c.wasQueueing = c.queueing || c.waiting
 		for _, a := range c.attempts {
 			if c.counts(a) && !a.stopped {
 				c.undecided = true
@@ -1087,6 +1098,10 @@ func (t *Tracker) person(caller *leg) *leg {
 func (t *Tracker) answered(c *call, by *leg, at time.Time) {
 	t.leaveQueue(c, at)
 	c.answeredAt, c.answeredBy = at, by
+	if by.Unseen {
+		t.live(c)
+		return
+	}
 	c.answerer = Answerer{Endpoint: endpoint(by.Name), Name: by.Person, External: by.external}
 	c.answerer.Extension = resource(c.answerer.Endpoint)
 	if a := by.attempt; a != nil {

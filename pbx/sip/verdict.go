@@ -1,0 +1,280 @@
+package sip
+
+import (
+	"slices"
+	"time"
+
+	"textback/pbx"
+)
+
+// endRoot ends a call: what the wire left open is settled first, because only
+// now it is known that nothing more will come.
+func (w *Witness) endRoot(h *hop, at time.Time, byCaller bool) {
+	h.endedAt = at
+	w.unlist(h)
+	hungUp := at
+	if !h.up() && !h.cancelAt.IsZero() && byCaller {
+		hungUp = h.cancelAt
+	}
+	if h.role == fromTrunk {
+		w.settle(h, at, byCaller)
+	}
+	if !byCaller {
+		w.silent(h, at)
+	}
+	w.feed(h, pbx.LegHangup, hungUp, func(f *pbx.Fact) { f.Soft = !byCaller })
+	if byCaller {
+		w.silent(h, hungUp)
+		if h.ghost != nil {
+			w.feed(h.ghost, pbx.LegEnded, hungUp, nil)
+		}
+	}
+	w.feed(h, pbx.LegEnded, at, nil)
+}
+
+// silent ends the legs of phones that never said a word: they are not there.
+func (w *Witness) silent(root *hop, at time.Time) {
+	for _, c := range root.children {
+		if c.fed && c.open() && !c.replied && !c.up() {
+			c.endedAt = at
+			w.feed(c, pbx.LegEnded, at, func(f *pbx.Fact) {
+				if root.cancelAt.IsZero() {
+					f.Cause = 18 // no user responding
+				}
+			})
+		}
+	}
+}
+
+// settle decides about a call from outside what no single message says.
+func (w *Witness) settle(h *hop, at time.Time, byCaller bool) {
+	if h.bridged != nil || h.leg.Activity == pbx.ActivityMailbox {
+		return
+	}
+	var tried []*hop
+	for _, c := range h.children {
+		if c.fed {
+			tried = append(tried, c)
+		}
+	}
+	if len(tried) == 0 {
+		w.oneSided(h, at, byCaller)
+		return
+	}
+	if !h.up() {
+		return // the PBX never answered: nobody did
+	}
+	if h.ambiguous || slices.ContainsFunc(h.rivals, func(r *hop) bool {
+		return slices.ContainsFunc(r.children, (*hop).up)
+	}) {
+		w.lost(h, pbx.GapOneSide, true)
+		return
+	}
+	var last time.Time // when the last phone stopped
+	elsewhere, unasked, undecided := false, false, false
+	for _, c := range tried {
+		elsewhere = elsewhere || c.elsewhere
+		unasked = unasked || c.unasked
+		undecided = undecided || c.open()
+		if !c.cancelAt.IsZero() && !c.up() {
+			last = maxTime(last, c.cancelAt)
+		} else {
+			last = maxTime(last, c.endedAt)
+		}
+	}
+	pick := h.pick
+	if pick != nil && (pick.bridged != nil || len(pick.children) > 0) {
+		pick = nil
+	}
+	if pick != nil || elsewhere {
+		switch {
+		case elsewhere && pick != nil:
+			w.bridge(h, pick, h.upAt)
+		case elsewhere:
+			// The PBX told its phones that somebody took the call: on a leg that was not seen.
+			w.lost(h, pbx.GapOneSide, false)
+			u := w.unseen(h, h.upAt)
+			u.leg.State = pbx.LegUp
+			w.feed(u, pbx.LegSeen, h.upAt, nil)
+			w.bridge(h, u, h.upAt)
+		default:
+			w.lost(h, pbx.GapOneSide, true)
+		}
+		return
+	}
+	if unasked {
+		// Why a phone was taken back is not known: it may be that a colleague took the call.
+		w.lost(h, pbx.GapEventsLost, true)
+		return
+	}
+	if undecided {
+		return
+	}
+	w.lost(h, pbx.GapMachineKind, false)
+	switch {
+	case !h.upAt.Before(last.Add(-moved)):
+		w.mailbox(h, "", h.upAt) // answered after the phones, by nobody
+	case tried[len(tried)-1].again(tried):
+		w.feed(h, pbx.Waiting, at, nil)
+	case at.Sub(last) > 3*prompt:
+		w.mailbox(h, "", last)
+	}
+}
+
+// again tells whether the phone was tried before in the same call: only queues
+// do that.
+func (h *hop) again(tried []*hop) bool {
+	for _, c := range tried {
+		if c != h && c.user == h.user && c.dst == h.dst && c.role == h.role && !c.begun.After(h.begun) && !c.open() {
+			return true
+		}
+	}
+	return false
+}
+
+// unseen makes a leg that was not observed but must have been there.
+func (w *Witness) unseen(root *hop, at time.Time) *hop {
+	u := &hop{s: root.s, role: toPhone, begun: at, parent: root, fed: true}
+	u.leg = pbx.Leg{ID: root.leg.ID + "/unseen", Name: "SIP/unseen-1", State: pbx.LegDown, Context: InsideContext, Activity: pbx.ActivityDialed, CreatedAt: at, Unseen: true}
+	w.feed(u, pbx.LegCreated, at, nil)
+	w.feed(u, pbx.LegDialed, at, func(f *pbx.Fact) { f.By = root.leg })
+	return u
+}
+
+// oneSided decides about a call none of whose phones was seen. What the trunk
+// was told must do.
+func (w *Witness) oneSided(h *hop, at time.Time, byCaller bool) {
+	all := w.cfg.AllPhones && !h.ambiguous && len(h.rivals) == 0
+	if h.up() {
+		if all {
+			w.lost(h, pbx.GapMachineKind, false) // menu, announcement or mailbox
+		} else {
+			w.lost(h, pbx.GapOneSide, true)
+		}
+		return
+	}
+	if all && byCaller {
+		return // no phone was tried
+	}
+	if !all {
+		w.lost(h, pbx.GapOneSide, false)
+	}
+	switch {
+	case h.status >= 300 && h.status < 400:
+		w.lost(h, pbx.GapOneSide, true) // redirected: who knows where to
+		return
+	case h.status == 0 && !byCaller:
+		w.lost(h, pbx.GapNoFinal, true)
+		return
+	case h.rangAt.IsZero() && !byCaller && !slices.Contains([]int{404, 410, 484, 604}, h.status):
+		if took := at.Sub(h.begun); took > 2*prompt && took < 30*time.Second {
+			w.lost(h, pbx.GapEventsLost, false) // nothing takes that long without ringing
+		}
+	}
+	u := w.unseen(h, h.begun)
+	if !h.rangAt.IsZero() {
+		u.leg.State = pbx.LegRinging
+		w.feed(u, pbx.LegSeen, h.rangAt, nil)
+	}
+	if byCaller {
+		h.ghost = u // undecided when the caller left; endRoot ends it
+		return
+	}
+	status, cause := h.status, h.cause
+	if status == 403 && cause == 21 {
+		status = 0 // what a B2BUA makes of a refusal; the cause tells
+	}
+	own := func(f *pbx.Fact) { f.SIPStatus, f.Cause = status, cause }
+	w.feed(u, pbx.LegHangup, at, own)
+	w.feed(u, pbx.LegEnded, at, own)
+}
+
+// Advance lets time pass: messages that were ahead of others are taken as they
+// are, challenges that nobody answered become refusals, dialogs without an end
+// are given up, ended ones forgotten.
+func (w *Witness) Advance(now time.Time) {
+	if !now.After(w.now) {
+		return
+	}
+	w.now = now
+	if now.Sub(w.swept) < sweepEvery {
+		return
+	}
+	w.swept = now
+	for len(w.held) > 0 && now.Sub(w.held[0].At) > early {
+		p := w.held[0]
+		w.held = w.held[1:]
+		var m message
+		if scan(p.Payload, &m) {
+			w.handle(&p, &m, true)
+		}
+	}
+	if len(w.held) == 0 {
+		w.held = nil
+	}
+	kept := w.orphans[:0]
+	for _, o := range w.orphans {
+		if now.Sub(o.begun) < orphaned {
+			kept = append(kept, o)
+		} else {
+			w.Stats.Orphans++
+		}
+	}
+	clear(w.orphans[len(kept):])
+	w.orphans = kept
+	old := 0
+	for old < len(w.recent) && now.Sub(w.recent[old].at) > 4*moved {
+		old++
+	}
+	w.recent = slices.Delete(w.recent, 0, old)
+	for k, s := range w.sessions {
+		if w.look(s, now) {
+			delete(w.sessions, k)
+		}
+	}
+}
+
+// look reports whether a session can be forgotten.
+func (w *Witness) look(s *session, now time.Time) bool {
+	silent := now.Sub(s.last)
+	for _, h := range s.hops {
+		if !h.open() {
+			if now.Sub(h.endedAt) < linger {
+				return false
+			}
+			continue
+		}
+		switch {
+		case h.up():
+			if h.root() == nil || !h.role.root() && !h.root().open() && now.Sub(h.root().endedAt) > linger {
+				h.endedAt = now // nobody's leg any more
+			}
+			return false
+		case !h.authAt.IsZero() && now.Sub(h.authAt) > 5*time.Second:
+			h.status, h.cause, h.authAt = 403, 21, time.Time{}
+			if h.role.root() {
+				w.endRoot(h, now, false)
+			} else {
+				w.ended(h, now)
+			}
+		case silent > timerC && h.role.root():
+			w.lost(h, pbx.GapNoFinal, true)
+			h.endedAt = now
+			w.unlist(h)
+			w.feed(h, pbx.LegEnded, now, nil)
+		case silent > timerC:
+			w.ended(h, now)
+		}
+		return false
+	}
+	return silent >= linger
+}
+
+// Next is when Advance has something to do although no message comes; zero if
+// nothing waits.
+func (w *Witness) Next() time.Time {
+	if len(w.sessions) == 0 && len(w.held) == 0 {
+		return time.Time{}
+	}
+	return w.swept.Add(sweepEvery)
+}
