@@ -279,6 +279,17 @@ func (p *Publisher) runCalls(ctx context.Context) {
 func (p *Publisher) store(ctx context.Context, s spooled) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	// An answer never comes over a connection that broke: waiting for it would
+	// hold up every call behind this one after NATS is back.
+	away := p.opt.NC.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	defer p.opt.NC.RemoveStatusListener(away)
+	go func() {
+		select {
+		case <-away:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
 	m := nats.NewMsg(event.IngestPrefix + event.Tail(s.call))
 	m.Data = s.data
 	m.Header.Set(HdrExpectSeq, "0")
@@ -286,6 +297,9 @@ func (p *Publisher) store(ctx context.Context, s spooled) error {
 	m.Header.Set("ce-id", event.ID(s.call))
 	m.Header.Set("ce-type", event.Type)
 	_, err := Publish(ctx, p.opt.NC, m)
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("publish %s: %w", m.Subject, nats.ErrDisconnected)
+	}
 	if !errors.Is(err, ErrWrongSequence) {
 		return err
 	}

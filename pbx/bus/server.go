@@ -344,6 +344,8 @@ func Connect(opt ConnectOptions) (*nats.Conn, error) {
 	o := []nats.Option{
 		nats.Name("textback " + string(opt.Role) + " " + opt.Name),
 		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, time.Second),
+		// A server that refuses us is asked again until its admin has mended that.
+		nats.IgnoreAuthErrorAbort(),
 		// A publish that failed must not be stored later behind our back.
 		nats.ReconnectBufSize(-1),
 		nats.CustomInboxPrefix(inboxPrefix(opt.Role)),
@@ -385,11 +387,19 @@ func Connect(opt ConnectOptions) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// WaitConnected returns once nc is connected, or with ctx's error.
+// WaitConnected returns once nc is connected, or with ctx's error and what the
+// server said last.
 func WaitConnected(ctx context.Context, nc *nats.Conn) error {
+	var said error
 	for !nc.IsConnected() {
+		if err := nc.LastError(); err != nil {
+			said = err
+		}
 		select {
 		case <-ctx.Done():
+			if said != nil {
+				return fmt.Errorf("connect to NATS: %w (%w)", ctx.Err(), said)
+			}
 			return fmt.Errorf("connect to NATS: %w", ctx.Err())
 		case <-time.After(20 * time.Millisecond):
 		}
