@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -136,7 +137,16 @@ func (p *Publisher) load() error {
 		p.opt.Log.Info("calls of the last run are still to be published", "calls", n)
 		p.kick(p.wake)
 	}
-	return p.file.Sync()
+	if err := p.file.Sync(); err != nil {
+		return err
+	}
+	// The file's name too outlives a power cut from here on.
+	dir, err := os.Open(p.opt.StateDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
 }
 
 func (p *Publisher) kick(c chan struct{}) {
@@ -153,14 +163,15 @@ func (p *Publisher) Finished(c *pbx.Call) error {
 	if err != nil {
 		return err
 	}
-	b, err := json.Marshal(line{Call: data})
-	if err != nil {
-		return err
-	}
+	// Not by json.Marshal, which would escape & and < in names: after a restart
+	// the event is the same to the byte.
+	b := slices.Concat([]byte(`{"call":`), data, []byte("}"))
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := p.opt.Now()
-	if err := p.append(b, true); err != nil {
+	if err := p.append(b, true); errors.Is(err, os.ErrClosed) {
+		return fmt.Errorf("call %s came after the publisher had ended: %w", c.ID, err)
+	} else if err != nil {
 		// The disk is full or broken. The call is published from memory all the same.
 		p.opt.Log.Error("a call could not be spooled; a kill before it is stored loses it", "call", c.ID, "error", err)
 	}
