@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -416,4 +417,124 @@ func TestRefusedForAWhile(t *testing.T) {
 	if err := WaitConnected(ctx(t), nc); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// oldServer is the nats-server that Debian packages, too old for textback. In
+// CI it is fetched, without being installed or started; elsewhere the test is
+// skipped unless it is there.
+func oldServer(t *testing.T) string {
+	t.Helper()
+	if path, err := exec.LookPath("nats-server"); err == nil {
+		return path
+	}
+	if os.Getenv("CI") != "true" {
+		t.Skip("Debian's nats-server is not installed")
+	}
+	dir := t.TempDir()
+	run := func(name string, args ...string) error {
+		cmd := exec.Command(name, args...)
+		cmd.Dir = dir
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			return fmt.Errorf("%s %v: %w\n%s", name, args, err, out)
+		}
+		return nil
+	}
+	if run("apt-get", "download", "-qq", "nats-server") != nil {
+		if err := run("apt-get", "update", "-qq"); err != nil {
+			t.Fatal(err)
+		}
+		if err := run("apt-get", "download", "-qq", "nats-server"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	debs, err := filepath.Glob(filepath.Join(dir, "nats-server_*.deb"))
+	if err != nil || len(debs) != 1 {
+		t.Fatalf("downloaded %v (%v)", debs, err)
+	}
+	if err := run("dpkg-deb", "-x", debs[0], "root"); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []string{"usr/sbin/nats-server", "usr/bin/nats-server"} {
+		if p = filepath.Join(dir, "root", p); exec.Command(p, "--version").Run() == nil {
+			return p
+		}
+	}
+	t.Fatal("the package holds no nats-server that runs")
+	return ""
+}
+
+// TestOldServerIsRefused: with less than atomic batches textback cannot keep
+// its promises, and says so instead of trying.
+func TestOldServerIsRefused(t *testing.T) {
+	path := oldServer(t)
+	version, err := exec.Command(path, "--version").CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`v2\.([0-9]|1[01])\.`).Match(version) {
+		t.Skipf("this nats-server is not too old: %s", version)
+	}
+	e := externalOf(t, path, "")
+	// Servers of that age cannot sync every write.
+	b, err := os.ReadFile(e.conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(e.conf, bytes.ReplaceAll(b, []byte("sync_interval: always, "), nil), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.start()
+	nc := e.connect(ConnectOptions{Role: Watcher})
+	if err := WaitConnected(ctx(t), nc); err != nil {
+		t.Fatal(err)
+	}
+	err = CheckServer(ctx(t), nc)
+	if err == nil {
+		t.Fatalf("%s is accepted", version)
+	}
+	for _, want := range []string{nc.ConnectedServerVersion(), "2.12", "atomic batches", e.url("nats")} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q: %v", want, err)
+		}
+	}
+}
+
+// TestServerWithoutJetStreamIsRefused in words, not with "no responders".
+func TestServerWithoutJetStreamIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds nats-server")
+	}
+	e := newExternal(t, "")
+	if err := os.WriteFile(e.conf, fmt.Appendf(nil, "listen: 127.0.0.1:%d\n", e.port), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.start()
+	nc := e.connect(ConnectOptions{Role: Watcher})
+	if err := WaitConnected(ctx(t), nc); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckServer(ctx(t), nc); err == nil || !strings.Contains(err.Error(), "has no JetStream: enable it") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestSeveralURLs: of the servers named one may be away, and another is taken
+// when the one in use dies.
+func TestSeveralURLs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds nats-server")
+	}
+	a, b := newExternal(t, ""), newExternal(t, "")
+	b.start()
+	nc := a.connect(ConnectOptions{URL: a.url("nats") + "," + b.url("nats"), Role: Sender})
+	if err := WaitConnected(ctx(t), nc); err != nil {
+		t.Fatal(err)
+	}
+	if got := nc.ConnectedUrl(); got != b.url("nats") {
+		t.Errorf("connected to %s", got)
+	}
+	a.start()
+	b.kill()
+	eventually(t, "connected to the other one", func() bool { return nc.IsConnected() && nc.ConnectedUrl() == a.url("nats") })
 }
