@@ -12,7 +12,7 @@ import (
 var needed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`app_(dial|directed_pickup|playback|queue|read|stack|verbose|voicemail|mixmonitor)`, `bridge_.*`, `chan_pjsip`,
 	`codec_(gsm|ulaw|alaw|resample)`, `format_(gsm|pcm|wav)`, `func_(callerid|channel|cut|dialplan|global|logic|strings|timeout|hangupcause)`,
-	`pbx_config`, `res_(adsi|agi|ari.*|convert|crypto|http_websocket|limit|monitor|musiconhold|mutestream|parking|pjproject|smdi|speech|timing_timerfd|websocket_client)`,
+	`pbx_config`, `res_(adsi|agi|ari.*|convert|crypto|hep|hep_pjsip|http_websocket|limit|monitor|musiconhold|mutestream|parking|pjproject|smdi|speech|timing_timerfd|websocket_client)`,
 	`res_pjsip`, `res_pjsip_(acl|authenticator_digest|caller_id|diversion|dlg_options|dtmf_info|endpoint_identifier_ip|header_funcs|mwi|mwi_body_generator|nat|pubsub|refer|registrar|rfc3326|sdp_rtp|session)`,
 	`res_rtp_asterisk`, `res_sorcery_(astdb|config|memory)`, `res_stasis.*`,
 }, "|") + `)\.so$`)
@@ -34,6 +34,7 @@ func (n network) files(modules []string) map[string]string {
 		"logger.conf":  "[general]\n[logfiles]\nconsole => notice,warning,error,verbose(3)\n",
 		"features.conf": "[general]\npickupexten = *8\ntransferdigittimeout = 3\natxfernoanswertimeout = 6\n" +
 			"[featuremap]\natxfer => *2\n",
+		"hep.conf":     fmt.Sprintf("[general]\nenabled = yes\ncapture_address = %s\ncapture_password = %s\ncapture_id = 22\nuuid_type = call-id\n", n.hep(), HEPKey),
 		"manager.conf": "[general]\nenabled = no\n",
 	}
 	pjsip := fmt.Sprintf("[udp]\ntype = transport\nprotocol = udp\nbind = %s:5060\n", n.pbx()) +

@@ -33,6 +33,7 @@ func (w *Witness) answer(h *hop, at time.Time, m *message) {
 	}
 	switch {
 	case m.status == 180 || m.status == 183:
+		h.tone = h.tone || m.status == 180
 		w.rings(h, at)
 	case m.status < 200:
 	case m.status < 300:
@@ -60,7 +61,7 @@ func (w *Witness) unbegun(s *session, p *Packet, m *message, late bool) {
 	inv := m.parties(p.Payload, false)
 	r := w.role(src, dst, inv.line, func() bool { return false })
 	switch {
-	case r == foreign, m.status >= 300:
+	case r == foreign:
 		return
 	case r.root() && (m.status >= 200 || m.status == 100 && m.toTag != ""):
 		return // perhaps of a re-INVITE, in a call from before our time
@@ -137,10 +138,18 @@ func (w *Witness) goesUp(h *hop, at time.Time) {
 			}
 		}
 	}
-	if h.role.root() {
+	switch {
+	case h.role == fromPhone && len(h.children) == 0:
+		w.alone[h] = true
 		for _, r := range w.lately(at) {
-			if o := r.root; o != h && o.up() && o.role != h.role && at.Sub(o.upAt) <= moved {
-				h.pick, o.pick = o, h
+			if o := r.root; o.role == fromTrunk && o.up() && at.Sub(o.upAt) <= moved {
+				o.picks = append(o.picks, h)
+			}
+		}
+	case h.role == fromTrunk:
+		for o := range w.alone {
+			if at.Sub(o.upAt) <= pickupTakes {
+				h.picks = append(h.picks, o)
 			}
 		}
 	}
@@ -177,6 +186,9 @@ func (w *Witness) connect(root *hop, at time.Time) {
 
 func (w *Witness) bridge(root, with *hop, at time.Time) {
 	root.bridged = with
+	if with.role == toPhone && root.open() {
+		w.note(root, "e", suffix(with.user))
+	}
 	w.feed(with, pbx.LegBridged, at, func(f *pbx.Fact) {
 		f.Bridge = pbx.Bridge{ID: "sip/" + root.leg.ID, Members: []string{root.leg.ID, with.leg.ID}}
 	})
@@ -208,11 +220,9 @@ var causes = map[int]int{
 // final follows a final answer other than 2xx and challenges.
 func (w *Witness) final(h *hop, at time.Time, m *message) {
 	h.status = m.status
-	cause, ok := m.reasonCause("Q.850")
-	if !ok || cause < 1 || cause > 127 {
-		cause = causes[m.status]
+	if h.cause, h.said = m.reasonCause("Q.850"); !h.said || h.cause < 1 || h.cause > 127 {
+		h.cause, h.said = causes[m.status], false
 	}
-	h.cause = cause
 	switch {
 	case h.role.root():
 		w.endRoot(h, at, m.status == 487 || !h.cancelAt.IsZero())
@@ -237,6 +247,7 @@ func (w *Witness) final(h *hop, at time.Time, m *message) {
 func (w *Witness) ack(s *session, p *Packet, m *message) {
 	if h := s.byBranch(m); h != nil {
 		if h.open() && !h.up() && h.authAt.IsZero() {
+			h.replied = true
 			if !h.cancelAt.IsZero() {
 				h.status = 487
 			}
@@ -311,6 +322,16 @@ func (w *Witness) ended(h *hop, at time.Time) {
 	case h.up():
 		w.feed(h, pbx.LegHangup, at, func(f *pbx.Fact) { f.Soft = !h.byDevice })
 		w.feed(h, pbx.LegEnded, at, nil)
+		// A transfer: the caller goes on with whoever is left.
+		other := root.bridged
+		for _, c := range root.children {
+			if (other == nil || !other.open()) && c.fed && c.up() && c.open() {
+				other = c
+			}
+		}
+		if other != nil && other.open() && root.open() && root.up() {
+			w.bridge(root, other, at)
+		}
 	case h.status == 487, !h.cancelAt.IsZero() && (h.status == 480 || h.status == 408):
 		w.missedRinging(h, h.cancelAt)
 		w.feed(h, pbx.LegEnded, h.cancelAt, func(f *pbx.Fact) {
@@ -351,7 +372,7 @@ func (w *Witness) missedRinging(h *hop, at time.Time) {
 		}
 	}
 	told := root.lastRing.After(h.begun)
-	if told || took >= 3*prompt && (root.up() || !root.rangAt.IsZero()) {
+	if told || h.unheard || took >= 3*prompt && (root.up() || !root.rangAt.IsZero()) {
 		w.lost(root, pbx.GapEventsLost, false)
 	}
 }

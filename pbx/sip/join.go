@@ -16,27 +16,22 @@ import (
 
 // list enters an open root in the index.
 func (w *Witness) list(h *hop) {
-	add := func(kind, v string) {
-		if v != "" {
-			k := kind + v
-			w.index[k] = append(w.index[k], h)
-			h.listed = append(h.listed, k)
-		}
-	}
-	add("#", h.s.key.callID)
-	add("s", h.sessionID)
-	add("i", h.icid)
-	add("o", h.origin)
-	add("c", h.caller)
+	w.note(h, "#", h.s.key.callID)
+	w.note(h, "s", h.sessionID)
+	w.note(h, "i", h.icid)
+	w.note(h, "o", h.origin)
+	w.note(h, "c", h.caller)
 	if h.role == fromPhone {
-		add("d", suffix(h.user))
+		w.note(h, "d", suffix(h.user))
 	}
 }
 
 // sent notes that root was sent on to user.
-func (w *Witness) sent(root *hop, user string) {
-	if user != "" && len(root.listed) < 64 {
-		k := "t" + suffix(user)
+func (w *Witness) sent(root *hop, user string) { w.note(root, "t", suffix(user)) }
+
+// note enters root in the index under one more key.
+func (w *Witness) note(root *hop, kind, v string) {
+	if k := kind + v; v != "" && len(root.listed) < 64 && !slices.Contains(root.listed, k) {
 		w.index[k] = append(w.index[k], root)
 		root.listed = append(root.listed, k)
 	}
@@ -92,13 +87,19 @@ func (w *Witness) parentOf(h *hop) *hop {
 	if len(found) == 0 && h.caller != "" {
 		found = w.index["c"+h.caller]
 	}
+	if by := w.index["e"+h.caller]; len(by) == 1 && h.caller != "" && !slices.ContainsFunc(found, func(r *hop) bool { return r.bridged == nil }) {
+		return by[0] // whoever took the call asks a colleague before handing it over
+	}
 	if len(found) > 0 {
 		return w.pick(h, found)
 	}
-	// The PBX shows another caller than the trunk did: only the moment is left.
+	if w.phones[h.caller] {
+		return nil // a colleague's, from whom no call was seen
+	}
+	// The PBX shows its line, a name or nobody as the caller: only the moment is left.
 	var only *hop
 	for _, r := range w.lately(h.begun) {
-		if r.root.open() && r.root.bridged == nil && r.root != only {
+		if number := digits(h.caller) && h.caller != suffix(r.root.user); r.root.open() && r.root.bridged == nil && r.root != only && !number {
 			if only != nil {
 				return nil
 			}
@@ -226,9 +227,16 @@ func (w *Witness) refer(s *session, m *message) {
 	if plain, err := url.QueryUnescape(v); err == nil {
 		v = plain
 	}
-	if asked := w.dialog(v); asked != nil && root.up() {
-		if consult := asked.root(); consult != nil && consult != root && consult.bridged != nil && consult.bridged.open() {
-			w.bridge(root, consult.bridged, w.now)
-		}
+	asked := w.dialog(v)
+	if asked == nil || asked.root() == nil || asked.root() == root {
+		return
+	}
+	// Phones send the transfer in either of the two dialogs.
+	consult := asked.root()
+	if root.role != fromTrunk && consult.role == fromTrunk {
+		root, consult = consult, root
+	}
+	if root.up() && consult.bridged != nil && consult.bridged.open() {
+		w.bridge(root, consult.bridged, w.now)
 	}
 }

@@ -1,7 +1,9 @@
 package sip
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"textback/pbx"
@@ -10,8 +12,10 @@ import (
 // endRoot ends a call: what the wire left open is settled first, because only
 // now it is known that nothing more will come.
 func (w *Witness) endRoot(h *hop, at time.Time, byCaller bool) {
+	w.release(at)
 	h.endedAt = at
 	w.unlist(h)
+	delete(w.alone, h)
 	hungUp := at
 	if !h.up() && !h.cancelAt.IsZero() && byCaller {
 		hungUp = h.cancelAt
@@ -82,14 +86,12 @@ func (w *Witness) settle(h *hop, at time.Time, byCaller bool) {
 			last = maxTime(last, c.endedAt)
 		}
 	}
-	pick := h.pick
-	if pick != nil && (pick.bridged != nil || len(pick.children) > 0) {
-		pick = nil
-	}
-	if pick != nil || elsewhere {
+	if picks := h.pickedUp(last); elsewhere || len(picks) > 0 {
 		switch {
-		case elsewhere && pick != nil:
-			w.bridge(h, pick, h.upAt)
+		case len(picks) == 1 && (elsewhere || w.isPickup(picks[0].user)):
+			by := picks[0]
+			w.feed(by, pbx.LegDialed, h.upAt, func(f *pbx.Fact) { f.By = h.leg })
+			w.bridge(h, by, h.upAt)
 		case elsewhere:
 			// The PBX told its phones that somebody took the call: on a leg that was not seen.
 			w.lost(h, pbx.GapOneSide, false)
@@ -132,6 +134,29 @@ func (h *hop) again(tried []*hop) bool {
 	return false
 }
 
+// pickedUp are the colleagues who may have taken the call while its phones rang:
+// each was answered by the PBX itself, in the moment in which the caller was, and
+// still talks. The last phone stopped at last.
+func (h *hop) pickedUp(last time.Time) (picks []*hop) {
+	if h.upAt.Sub(last) > pickupTakes {
+		return nil
+	}
+	for _, o := range h.picks {
+		if o.open() && len(o.children) == 0 && o.bridged == nil {
+			picks = append(picks, o)
+		}
+	}
+	return picks
+}
+
+// isPickup knows the codes that take a call from another phone.
+func (w *Witness) isPickup(user string) bool {
+	if strings.HasPrefix(user, "**") && len(user) > 2 {
+		return true
+	}
+	return pbx.Match(w.cfg.Pickups, user)
+}
+
 // unseen makes a leg that was not observed but must have been there.
 func (w *Witness) unseen(root *hop, at time.Time) *hop {
 	u := &hop{s: root.s, role: toPhone, begun: at, parent: root, fed: true}
@@ -146,15 +171,22 @@ func (w *Witness) unseen(root *hop, at time.Time) *hop {
 func (w *Witness) oneSided(h *hop, at time.Time, byCaller bool) {
 	all := w.cfg.AllPhones && !h.ambiguous && len(h.rivals) == 0
 	if h.up() {
-		if all {
+		switch {
+		case matches(w.cfg.Mailboxes, netip.Addr{}, h.user):
+			w.mailbox(h, "", h.upAt) // the line is a mailbox's
+			return
+		case all, matches(w.cfg.Services, netip.Addr{}, h.user):
 			w.lost(h, pbx.GapMachineKind, false) // menu, announcement or mailbox
-		} else {
+		default:
 			w.lost(h, pbx.GapOneSide, true)
 		}
 		return
 	}
-	if all && byCaller {
-		return // no phone was tried
+	if all && (byCaller || h.said && h.cause == 16) {
+		if byCaller && at.Sub(h.begun) < 600*time.Millisecond {
+			w.lost(h, pbx.GapEventsLost, false) // too short for a lost INVITE to have been repeated (timer A)
+		}
+		return // no phone was tried: the PBX ended the call in good order
 	}
 	if !all {
 		w.lost(h, pbx.GapOneSide, false)
@@ -167,9 +199,12 @@ func (w *Witness) oneSided(h *hop, at time.Time, byCaller bool) {
 		w.lost(h, pbx.GapNoFinal, true)
 		return
 	case h.rangAt.IsZero() && !byCaller && !slices.Contains([]int{404, 410, 484, 604}, h.status):
-		if took := at.Sub(h.begun); took > 2*prompt && took < 30*time.Second {
+		if took := at.Sub(h.begun); took > prompt && took < 30*time.Second {
 			w.lost(h, pbx.GapEventsLost, false) // nothing takes that long without ringing
 		}
+	}
+	if !h.rangAt.IsZero() && !h.tone {
+		w.lost(h, pbx.GapMachineKind, false) // early media: a ringing phone or an announcement
 	}
 	u := w.unseen(h, h.begun)
 	if !h.rangAt.IsZero() {
@@ -181,8 +216,8 @@ func (w *Witness) oneSided(h *hop, at time.Time, byCaller bool) {
 		return
 	}
 	status, cause := h.status, h.cause
-	if status == 403 && cause == 21 {
-		status = 0 // what a B2BUA makes of a refusal; the cause tells
+	if h.said {
+		status = 0 // a B2BUA has few words of its own: Asterisk says 603 for a normal end and 403 for a refusal
 	}
 	own := func(f *pbx.Fact) { f.SIPStatus, f.Cause = status, cause }
 	w.feed(u, pbx.LegHangup, at, own)
@@ -201,17 +236,7 @@ func (w *Witness) Advance(now time.Time) {
 		return
 	}
 	w.swept = now
-	for len(w.held) > 0 && now.Sub(w.held[0].At) > early {
-		p := w.held[0]
-		w.held = w.held[1:]
-		var m message
-		if scan(p.Payload, &m) {
-			w.handle(&p, &m, true)
-		}
-	}
-	if len(w.held) == 0 {
-		w.held = nil
-	}
+	w.release(now.Add(-early))
 	kept := w.orphans[:0]
 	for _, o := range w.orphans {
 		if now.Sub(o.begun) < orphaned {
@@ -231,6 +256,22 @@ func (w *Witness) Advance(now time.Time) {
 		if w.look(s, now) {
 			delete(w.sessions, k)
 		}
+	}
+}
+
+// release takes messages held since before as they are: what they belong to was
+// not seen.
+func (w *Witness) release(before time.Time) {
+	for len(w.held) > 0 && !w.held[0].At.After(before) {
+		p := w.held[0]
+		w.held = w.held[1:]
+		var m message
+		if scan(p.Payload, &m) {
+			w.handle(&p, &m, true)
+		}
+	}
+	if len(w.held) == 0 {
+		w.held = nil
 	}
 }
 

@@ -35,6 +35,9 @@ const (
 	// moved is how recently a call must have moved on to be the one that a new
 	// leg belongs to, where nothing else tells two calls apart.
 	moved = 250 * time.Millisecond
+	// pickupTakes is how long a PBX may take from answering a colleague who picks
+	// a call up to connecting the caller.
+	pickupTakes = time.Second
 	// orphaned is how long a leg may wait for its call to be seen.
 	orphaned = 2 * time.Second
 	// prompt is how soon a phone that does not ring gives its final answer. A
@@ -54,6 +57,9 @@ type Config struct {
 	// means that no phone was tried. Without it a call that the PBX answers with
 	// no phone in sight is unknown.
 	AllPhones bool
+	// Pickups are patterns of what phones dial to take a call that rings
+	// elsewhere; nil means *8 and ** with an extension.
+	Pickups []string
 }
 
 // A Target is where a call is sent: an address, or the user part of a request
@@ -134,6 +140,7 @@ type hop struct {
 	toTag     string
 	toTags    []string // every fork's
 	replied   bool
+	unheard   bool // by an answer that was not seen
 	rangAt    time.Time
 	upAt      time.Time
 	cancelAt  time.Time // CANCEL was seen
@@ -149,7 +156,8 @@ type hop struct {
 	ambiguous bool      // a leg might have been its, and might not
 	rivals    []*hop    // roots that only the moment told apart from this one
 	bridged   *hop
-	pick      *hop     // a colleague's own call that was answered in the same moment
+	picks     []*hop   // colleagues' own calls that were answered in the same moment
+	tone      bool     // 180, not only 183
 	ghost     *hop     // stands for phones that were not seen
 	listed    []string // keys under which it stands in the index
 
@@ -163,6 +171,7 @@ type hop struct {
 	replaces  string // Replaces
 	forward   string // where a phone sent the call
 	cause     int
+	said      bool // cause stood in a Reason header
 	byDevice  bool // ended by the BYE of whom the INVITE was sent to
 }
 
@@ -198,6 +207,8 @@ type Witness struct {
 	index    map[string][]*hop // open roots by what their legs may be known by
 	recent   []move            // newest last
 	orphans  []*hop
+	alone    map[*hop]bool       // open roots from inside that were answered by the PBX itself
+	phones   map[string]bool     // suffixes of users known to be phones
 	held     []Packet            // messages that came before the one they belong to
 	learned  map[netip.Addr]bool // PBX addresses found out
 	warned   map[string]bool
@@ -216,8 +227,11 @@ type Stats struct {
 
 // NewWitness makes a Witness that feeds feed.
 func NewWitness(cfg Config, feed func(*pbx.Fact)) *Witness {
+	if cfg.Pickups == nil {
+		cfg.Pickups = []string{"*8"}
+	}
 	cfg.Mailboxes = append(slices.Clone(defaultMailboxes), cfg.Mailboxes...)
-	return &Witness{Feed: feed, cfg: cfg, sessions: map[key]*session{}, index: map[string][]*hop{},
+	return &Witness{Feed: feed, cfg: cfg, sessions: map[key]*session{}, index: map[string][]*hop{}, alone: map[*hop]bool{}, phones: map[string]bool{},
 		learned: map[netip.Addr]bool{}, warned: map[string]bool{}}
 }
 
@@ -257,6 +271,10 @@ func (w *Witness) handle(p *Packet, m *message, late bool) {
 	case m.method == "CANCEL":
 		if h := s.byBranch(m); h != nil && h.open() && h.cancelAt.IsZero() {
 			h.cancelAt, h.elsewhere = p.At, m.elsewhere()
+			if !h.replied {
+				// CANCEL follows a provisional answer only (RFC 3261, 9.1): that one was lost.
+				h.replied, h.unheard = true, true
+			}
 		}
 	case m.method == "ACK":
 		w.ack(s, p, m)
@@ -459,6 +477,14 @@ func (w *Witness) name(h *hop, inv *invite) {
 	if inv.withheld {
 		h.caller = nobody
 	}
+	if len(w.phones) < 10_000 {
+		switch h.role {
+		case fromPhone:
+			w.phones[h.caller] = true
+		case toPhone:
+			w.phones[suffix(h.user)] = true
+		}
+	}
 }
 
 // feed gives the tracker a fact about the hop's leg.
@@ -507,8 +533,9 @@ func (w *Witness) begin(h *hop, withheld bool) {
 func (w *Witness) attach(h, parent *hop) {
 	h.parent = parent
 	parent.children = append(parent.children, h)
+	delete(w.alone, parent)
 	w.move(parent, h.begun)
-	if h.role == toPhone && h.user == parent.user {
+	if h.role == toPhone && h.user == parent.user && (h.s == parent.s || parent.role == fromTrunk) {
 		// A proxy's fork: what tells the phones apart is where they are.
 		h.leg.Name = "SIP/" + h.dst.String() + h.leg.Name[strings.LastIndexByte(h.leg.Name, '-'):]
 		h.leg.Number = ""
