@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -159,7 +160,12 @@ func (p *Publisher) kick(c chan struct{}) {
 // Finished takes over a finished call: when it returns nil the call is on disk
 // and will be stored, whatever happens.
 func (p *Publisher) Finished(c *pbx.Call) error {
-	data, err := event.Encode(c, c.EndedAt)
+	if c.Outcome == "" {
+		// No subject can be made for it: it would be tried for ever, and every
+		// call behind it would wait.
+		return fmt.Errorf("call %s has no outcome", c.ID)
+	}
+	data, err := encode(c, c.EndedAt)
 	if err != nil {
 		return err
 	}
@@ -182,6 +188,39 @@ func (p *Publisher) Finished(c *pbx.Call) error {
 		p.opt.Backlog(len(p.pending))
 	}
 	return nil
+}
+
+// maxEvent is far above any honest call and half of what the server takes.
+const maxEvent = 128 << 10
+
+// encode writes the call's event. Texts of a length that only an attack has
+// are cut: the server would refuse them for ever, and every call behind them
+// would wait.
+func encode(c *pbx.Call, now time.Time) ([]byte, error) {
+	data, err := event.Encode(c, now)
+	if err != nil || len(data) <= maxEvent {
+		return data, err
+	}
+	cut := func(s *string) { *s = strings.ToValidUTF8((*s)[:min(len(*s), 80)], "") }
+	short := *c
+	for _, s := range []*string{&short.Caller.Raw, &short.Caller.Name, &short.Caller.Attestation, &short.Line.Raw, &short.Line.Name} {
+		cut(s)
+	}
+	if short.AnsweredBy != nil {
+		by := *short.AnsweredBy
+		cut(&by.Endpoint)
+		cut(&by.Extension)
+		cut(&by.Name)
+		short.AnsweredBy = &by
+	}
+	short.Attempts = slices.Clone(c.Attempts)
+	for i := range short.Attempts {
+		a := &short.Attempts[i]
+		cut(&a.Endpoint)
+		cut(&a.Extension)
+		cut(&a.Name)
+	}
+	return event.Encode(&short, now)
 }
 
 func (p *Publisher) append(b []byte, sync bool) error {
@@ -406,7 +445,7 @@ func (p *Publisher) publishLive(ctx context.Context, subject string, c *pbx.Call
 	if c == nil {
 		return Purge(ctx, p.opt.NC, LiveStream, subject)
 	}
-	data, err := event.Encode(c, p.opt.Now())
+	data, err := encode(c, p.opt.Now())
 	if err != nil {
 		p.opt.Log.Error("a live call cannot be encoded", "call", c.ID, "error", err)
 		return nil
