@@ -127,17 +127,30 @@ func Serve(opt ServerOptions) (*Server, error) {
 	s.ns = ns
 	ns.SetLoggerV2(&logger{log: opt.Log.With("part", "nats"), failed: s.failed}, false, false, false)
 	ns.Start()
-	if !ns.ReadyForConnections(time.Minute) {
-		err := errors.New("embedded NATS server: not ready after a minute")
-		select {
-		case e := <-s.failed:
-			err = fmt.Errorf("embedded NATS server: %w", e)
-		default:
-		}
+	if err := s.ready(time.Minute); err != nil {
 		s.Close()
-		return nil, err
+		return nil, fmt.Errorf("embedded NATS server: %w", err)
 	}
 	return s, nil
+}
+
+// ready waits until clients can connect, and no longer than until the server
+// has said that it cannot start.
+func (s *Server) ready(within time.Duration) error {
+	for end := time.Now().Add(within); ; {
+		ok := s.ns.ReadyForConnections(100 * time.Millisecond)
+		select {
+		case err := <-s.failed:
+			return err
+		default:
+		}
+		if ok {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("not ready after %v", within)
+		}
+	}
 }
 
 // Failed yields an error if the server dies by itself; textback should end then.
@@ -220,6 +233,9 @@ func (s *Server) users() ([]*server.NkeyUser, error) {
 		if err != nil {
 			return nil, err
 		}
+		if !nkeys.IsValidPublicUserKey(pub) {
+			return nil, fmt.Errorf("%s: not a user's key (delete the file to have a new key made)", KeyFile(s.dir, r))
+		}
 		users = append(users, &server.NkeyUser{Nkey: pub, Permissions: permissions(r)})
 	}
 	return users, nil
@@ -252,13 +268,23 @@ func key(path string, r Role) ([]byte, error) {
 		mode = 0o640
 	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, append(seed, '\n'), mode); err != nil {
+	if err := writeSynced(tmp, append(seed, '\n'), mode); err != nil {
 		return nil, fmt.Errorf("make the key of role %s: %w", r, err)
 	}
 	if err := os.Rename(tmp, path); err != nil {
 		return nil, fmt.Errorf("make the key of role %s: %w", r, err)
 	}
 	return seed, nil
+}
+
+// writeSynced is os.WriteFile, and a power cut afterwards leaves no empty file.
+func writeSynced(path string, b []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // permissions are each role's least rights. An empty allow list would mean
