@@ -324,22 +324,27 @@ func (p *Publisher) runCalls(ctx context.Context) {
 	}
 }
 
-// store publishes one call. Another verdict on the same call may already be
-// stored: the first one counts, for everybody.
-func (p *Publisher) store(ctx context.Context, s spooled) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	// An answer never comes over a connection that broke: waiting for it would
-	// hold up every call behind this one after NATS is back.
+// whileConnected ends with the connection: an answer never comes over one that
+// broke, and waiting for it would hold up all else after NATS is back.
+func (p *Publisher) whileConnected(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	away := p.opt.NC.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	defer p.opt.NC.RemoveStatusListener(away)
 	go func() {
 		select {
 		case <-away:
 			cancel()
 		case <-ctx.Done():
 		}
+		p.opt.NC.RemoveStatusListener(away)
 	}()
+	return ctx, cancel
+}
+
+// store publishes one call. Another verdict on the same call may already be
+// stored: the first one counts, for everybody.
+func (p *Publisher) store(ctx context.Context, s spooled) error {
+	ctx, cancel := p.whileConnected(ctx, 10*time.Second)
+	defer cancel()
 	m := nats.NewMsg(event.IngestPrefix + event.Tail(s.call))
 	m.Data = s.data
 	m.Header.Set(HdrExpectSeq, "0")
@@ -440,7 +445,7 @@ func (p *Publisher) flushLive(ctx context.Context) error {
 }
 
 func (p *Publisher) publishLive(ctx context.Context, subject string, c *pbx.Call) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := p.whileConnected(ctx, 5*time.Second)
 	defer cancel()
 	if c == nil {
 		return Purge(ctx, p.opt.NC, LiveStream, subject)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -300,4 +301,107 @@ func TestCallsStops(t *testing.T) {
 	if err := Calls(ctx(t), admin, time.Time{}, func(*pbx.Call) bool { return true }); err == nil || !strings.Contains(err.Error(), fmt.Sprint("stored call ", event.PublicPrefix, "hq.in.busy.bad")) {
 		t.Errorf("%v", err)
 	}
+}
+
+// TestSpoolShrinks: once all is stored a long spool is emptied, and what comes
+// then is spooled and stored like anything else.
+func TestSpoolShrinks(t *testing.T) {
+	s, dir := started(t)
+	var stored, most atomic.Int64
+	p, err := NewPublisher(PublisherOptions{NC: connect(t, s, Watcher), StateDir: dir,
+		Stored: func(c *pbx.Call, took time.Duration) {
+			if took < 0 {
+				t.Errorf("call %s was stored %v before it ended", c.ID, -took)
+			}
+			stored.Add(1)
+		},
+		Backlog: func(n int) { most.Store(max(most.Load(), int64(n))) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 30
+	for i := range n {
+		c := call(i)
+		c.Caller.Name = strings.Repeat("x", 50_000)
+		if err := p.Finished(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	size := func() int64 {
+		st, err := os.Stat(filepath.Join(dir, "calls.spool"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Size()
+	}
+	if size() < n*50_000 {
+		t.Errorf("%d calls are spooled in %d bytes", n, size())
+	}
+	c, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = p.Run(c) }()
+	defer func() { cancel(); <-done }()
+	eventually(t, "all stored and the spool empty", func() bool { return stored.Load() == n && size() == 0 })
+	if most.Load() != n {
+		t.Errorf("the longest backlog told was %d, want %d", most.Load(), n)
+	}
+	if err := p.Finished(call(n)); err != nil {
+		t.Fatal(err)
+	}
+	if size() == 0 {
+		t.Error("nothing was spooled afterwards")
+	}
+	eventually(t, "one more stored", func() bool { return stored.Load() == n+1 })
+	if got := storedCalls(t, connect(t, s, Reader)); len(got) != n+1 {
+		t.Errorf("%d calls are stored, want %d", len(got), n+1)
+	}
+}
+
+// TestLiveCatchesUp: what was said of live calls while NATS was away is made
+// good when it is back, the last word of each only.
+func TestLiveCatchesUp(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds nats-server")
+	}
+	e := newExternal(t, "")
+	e.start()
+	admin := e.connect(ConnectOptions{Role: Admin})
+	if err := WaitConnected(ctx(t), admin); err != nil {
+		t.Fatal(err)
+	}
+	if err := EnsureStreams(ctx(t), admin, testLog(t)); err != nil {
+		t.Fatal(err)
+	}
+	p, _ := publisher(t, nil, t.TempDir(), e.connect(ConnectOptions{Role: Watcher}))
+	live := func(i int, s pbx.State) *pbx.Call {
+		c := call(i)
+		c.State, c.Outcome, c.Reason, c.EndedAt = s, "", "", time.Time{}
+		return c
+	}
+	states := func() string {
+		short, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		calls, err := LiveCalls(short, admin, "")
+		if err != nil {
+			return err.Error()
+		}
+		m := map[string]pbx.State{}
+		for _, c := range calls {
+			m[c.ID] = c.State
+		}
+		return fmt.Sprint(m)
+	}
+	p.Live(live(1, pbx.StateStarting))
+	p.Live(live(2, pbx.StateRinging))
+	both := fmt.Sprint(map[string]pbx.State{call(1).ID: pbx.StateStarting, call(2).ID: pbx.StateRinging})
+	eventually(t, "two live calls", func() bool { return states() == both })
+	e.kill()
+	p.Live(live(1, pbx.StateRinging))
+	p.LiveEnd(call(2)) // never to be seen again
+	p.Live(live(3, pbx.StateStarting))
+	p.Live(live(1, pbx.StateAnswered))
+	e.start()
+	want := fmt.Sprint(map[string]pbx.State{call(1).ID: pbx.StateAnswered, call(3).ID: pbx.StateStarting})
+	eventually(t, "the last word of each, and none of the call that ended", func() bool { return states() == want })
 }
