@@ -137,7 +137,6 @@ type hop struct {
 	parent   *hop
 	children []*hop
 
-	toTag     string
 	toTags    []string // every fork's
 	replied   bool
 	unheard   bool // by an answer that was not seen

@@ -14,6 +14,7 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"textback/pbx/number"
+	"textback/pbx/sip"
 )
 
 var (
@@ -75,6 +76,9 @@ func (c *Config) checkPBX(r *report) {
 	if c.PBX.MaxCallAge < time.Minute || c.PBX.MaxCallAge > 7*24*time.Hour {
 		r.problem(at("pbx", "max_call_age"), "%s is out of range: a call that never ends is closed after this long; use 1m to 168h, 12h is usual", c.PBX.MaxCallAge)
 	}
+	if c.PBX.SIP != nil {
+		c.checkSIP(r)
+	}
 	a := c.PBX.Asterisk
 	if a == nil {
 		return
@@ -117,6 +121,77 @@ func (c *Config) checkPBX(r *report) {
 	if a.Outside.Contexts != nil && len(a.Outside.Contexts) == 0 && len(a.Outside.Endpoints) == 0 {
 		r.problem(where.key("outside", "contexts"), "an empty list leaves no call to come from outside: leave the key out for the defaults")
 	}
+}
+
+func (c *Config) checkSIP(r *report) {
+	s, where := c.PBX.SIP, at("pbx", "sip")
+	for key, list := range map[string][]string{"pbx": s.PBX, "trunks": s.Trunks} {
+		for i, a := range list {
+			if _, err := sip.ParsePrefix(a); err != nil {
+				r.problem(where.key(key).index(i), "%q is no address: use one such as 192.0.2.10, or a network such as 198.51.100.0/24", a)
+			}
+		}
+	}
+	if len(s.Trunks) == 0 {
+		r.problem(where.key("trunks"), "name the addresses or networks that your carrier's calls come from: only what comes from them comes from outside, and scanners knock on every SIP port")
+	}
+	for i, a := range s.Trunks {
+		if p, err := sip.ParsePrefix(a); err == nil && p.Bits() == 0 {
+			r.problem(where.key("trunks").index(i), "%s is everybody: then scanners count as callers; name your carrier's networks", a)
+		}
+	}
+	for key, list := range map[string][]string{"mailboxes": s.Mailboxes, "services": s.Services, "pickup_codes": s.Pickups} {
+		for i, t := range list {
+			if strings.TrimSpace(t) != t || strings.Trim(t, "*") == "" || strings.ContainsAny(t, " \t@") {
+				r.problem(where.key(key).index(i), "%q is neither an address nor a number: write the number as the PBX dials it, * allowed", t)
+			}
+		}
+	}
+	if s.HEP.Listen == "" && len(s.Capture.Interfaces) == 0 {
+		r.problem(where, "nothing is read: set hep.listen, capture.interfaces, or both")
+	}
+	if hep := where.key("hep"); s.HEP.Listen != "" {
+		for i, a := range s.HEP.Allow {
+			if _, err := sip.ParsePrefix(a); err != nil {
+				r.problem(hep.key("allow").index(i), "%q is no address: name the hosts that send copies, such as 192.0.2.10", a)
+			}
+		}
+		if s.HEP.KeyFile != "" {
+			s.HEP.Key = r.secret(hep.key("key_file"), s.HEP.KeyFile, "the key that senders put into their HEP packets")
+		}
+		host, port, err := net.SplitHostPort(s.HEP.Listen)
+		n, e := strconv.Atoi(port)
+		switch {
+		case err != nil || e != nil || n < 0 || n > 65535:
+			r.problem(hep.key("listen"), "%q is not an address to listen on: use 127.0.0.1:9060", s.HEP.Listen)
+		case !loopbackHost(host) && len(s.HEP.Allow) == 0:
+			r.problem(hep.key("listen"), "%s is open to the network, and whoever can send a packet there could make textback text strangers: name the senders in allow", s.HEP.Listen)
+		}
+	}
+	if len(s.Capture.Ports) == 0 {
+		s.Capture.Ports = []string{"5060"}
+	}
+	for i, p := range s.Capture.Ports {
+		if _, _, ok := PortRange(p); !ok {
+			r.problem(where.key("capture", "ports").index(i), "%q is no port: use a number such as 5060 or a range such as 5060-5069", p)
+		}
+	}
+	for i, name := range s.Capture.Interfaces {
+		if len(name) == 0 || len(name) > 15 || strings.ContainsAny(name, "/ \t") {
+			r.problem(where.key("capture", "interfaces").index(i), "%q is no interface: \"ip link\" lists them", name)
+		}
+	}
+}
+
+// PortRange reads a port or a range of ports.
+func PortRange(s string) (first, last uint16, ok bool) {
+	a, b, two := strings.Cut(s, "-")
+	if !two {
+		b = a
+	}
+	x, err1 := strconv.ParseUint(strings.TrimSpace(a), 10, 16)
+	y, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 16)
+	return uint16(x), uint16(y), err1 == nil && err2 == nil && x > 0 && x <= y
 }
 
 func (c *Config) checkLines(r *report) {

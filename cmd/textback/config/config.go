@@ -4,9 +4,11 @@ package config
 
 import (
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"textback/pbx"
+	"textback/pbx/sip"
 	"textback/sms/twilio"
 )
 
@@ -30,7 +32,9 @@ type Config struct {
 type PBX struct {
 	// Asterisk is nil when this host only sends: another one watches and
 	// publishes to the NATS server of nats.url.
-	Asterisk   *Asterisk     `yaml:"asterisk"`
+	Asterisk *Asterisk `yaml:"asterisk"`
+	// SIP is the second witness, or the only one where there is no ARI; nil: none.
+	SIP        *SIP          `yaml:"sip"`
 	MaxCallAge time.Duration `yaml:"max_call_age"`
 }
 
@@ -44,6 +48,34 @@ type Asterisk struct {
 	Inside       Patterns `yaml:"inside"`
 
 	Password Secret `yaml:"-"`
+}
+
+// SIP is the signalling that is read along.
+type SIP struct {
+	PBX       []string `yaml:"pbx"`    // addresses and networks
+	Trunks    []string `yaml:"trunks"` // the same
+	Mailboxes []string `yaml:"mailboxes"`
+	Services  []string `yaml:"services"`
+	Pickups   []string `yaml:"pickup_codes"`
+	AllPhones bool     `yaml:"all_phones"`
+	HEP       HEP      `yaml:"hep"`
+	Capture   Capture  `yaml:"capture"`
+}
+
+// HEP is where copies of SIP messages are received.
+type HEP struct {
+	Listen  string   `yaml:"listen"` // host:port, UDP and TCP; empty: nowhere
+	KeyFile string   `yaml:"key_file"`
+	Allow   []string `yaml:"allow"`
+
+	Key Secret `yaml:"-"`
+}
+
+// Capture is where SIP messages are read off the wire.
+type Capture struct {
+	Interfaces  []string `yaml:"interfaces"`
+	Ports       []string `yaml:"ports"` // numbers and ranges such as 5060-5069
+	Promiscuous bool     `yaml:"promiscuous"`
 }
 
 // Patterns tell legs by the context or the endpoint they stand in; '*' stands
@@ -156,6 +188,32 @@ func defaults() *Config {
 // asteriskDefaults are those of pbx.asterisk, which may be absent altogether.
 func asteriskDefaults() Asterisk {
 	return Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
+}
+
+// Witness returns what the reader of SIP must know. pbx.sip must be set.
+func (c *Config) Witness() sip.Config {
+	s := c.PBX.SIP
+	w := sip.Config{PBX: prefixes(s.PBX), Trunks: prefixes(s.Trunks), AllPhones: s.AllPhones, Pickups: s.Pickups}
+	for _, t := range s.Mailboxes {
+		w.Mailboxes = append(w.Mailboxes, sip.ParseTarget(t))
+	}
+	for _, t := range s.Services {
+		w.Services = append(w.Services, sip.ParseTarget(t))
+	}
+	return w
+}
+
+// HEPAllow returns who may send copies; nil means this host alone.
+func (c *Config) HEPAllow() []netip.Prefix { return prefixes(c.PBX.SIP.HEP.Allow) }
+
+// prefixes reads what check has found to be readable.
+func prefixes(all []string) (out []netip.Prefix) {
+	for _, s := range all {
+		if p, err := sip.ParsePrefix(s); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // Tracker returns what the tracker must know.

@@ -275,10 +275,12 @@ func TestWatching(t *testing.T) {
 		"":                               true,
 		"nats: {url: nats://a:4222}":     false,
 		"nats: {url: nats://a}\npbx: {}": false,
-		"nats: {url: nats://a}\npbx: {asterisk: {}}": true,
+		"nats: {url: nats://a}\npbx: {asterisk: {}}":                                 true,
+		"pbx: {sip: {trunks: 192.0.2.1, capture: {interfaces: eth0}}}":               true,
+		"pbx: {asterisk: {}, sip: {trunks: 192.0.2.1, capture: {interfaces: eth0}}}": true,
 	} {
 		c := mustLoad(t, dir, content)
-		if got := c.PBX.Asterisk != nil; got != want {
+		if got := c.PBX.Asterisk != nil || c.PBX.SIP != nil; got != want {
 			t.Errorf("%s: watching %v", content, got)
 		}
 	}

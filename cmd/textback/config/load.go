@@ -81,9 +81,9 @@ func parse(name string, b []byte) (*Config, []Problem) {
 			r.syntax(err)
 		}
 	}
-	// Without pbx.asterisk this host watches an Asterisk of its own, unless it is
+	// With neither witness configured this host watches an Asterisk of its own, unless it is
 	// one that only sends what others put on an external server.
-	if c.PBX.Asterisk == nil && c.NATS.URL == "" {
+	if c.PBX.Asterisk == nil && c.PBX.SIP == nil && c.NATS.URL == "" {
 		a := asteriskDefaults()
 		c.PBX.Asterisk = &a
 	}
@@ -220,8 +220,10 @@ func (r *report) decode(n *yaml.Node, p path, v reflect.Value) {
 	case v.Type() == durationType:
 		r.duration(n, v)
 	case v.Kind() == reflect.Pointer:
-		a := asteriskDefaults()
-		v.Set(reflect.ValueOf(&a))
+		v.Set(reflect.New(v.Type().Elem()))
+		if a, ok := v.Interface().(*Asterisk); ok {
+			*a = asteriskDefaults()
+		}
 		r.decode(n, p, v.Elem())
 	case v.Kind() == reflect.Struct:
 		r.mapping(n, p, v)
