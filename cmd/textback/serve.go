@@ -69,12 +69,15 @@ func (s serveCmd) Run(ctx context.Context, con console) error {
 	if (s.Watch || s.Send) && cfg.NATS.URL == "" {
 		return errors.New("--watch and --send need nats.url: the two halves meet on a NATS server outside of both")
 	}
-	if !s.Send && cfg.PBX.Asterisk == nil {
+	if !s.Send && cfg.PBX.Asterisk == nil && cfg.PBX.SIP == nil {
 		if !s.Watch {
 			s.Send = true
 		} else {
-			return errors.New("--watch needs pbx.asterisk in the configuration")
+			return errors.New("--watch needs pbx.asterisk or pbx.sip in the configuration")
 		}
+	}
+	if s.Record != "" && cfg.PBX.Asterisk == nil {
+		return errors.New("--record writes the events of an Asterisk, and pbx.asterisk is not configured; record SIP with a capture tool")
 	}
 	d := &serving{cfg: cfg, log: log, m: newMetrics(), configPath: s.Config}
 	d.rules.Store(r)
@@ -355,8 +358,8 @@ func (d *serving) systemd(ctx context.Context, ready <-chan struct{}, w *watcher
 	for {
 		alive := make(chan struct{})
 		if w != nil {
-			// The goroutine that owns the tracker must come round.
-			w.client.Do(ctx, func() { close(alive) })
+			// The goroutines that own the trackers must come round.
+			w.alive(ctx, func() { close(alive) })
 		} else {
 			close(alive)
 		}

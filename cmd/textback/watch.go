@@ -25,10 +25,16 @@ type watcher struct {
 	nc      *nats.Conn
 	log     *slog.Logger
 	pub     *bus.Publisher
-	tracker *pbx.Tracker
-	client  *ari.Client
+	tracker *pbx.Tracker // of the PBX's events
+	client  *ari.Client  // nil without pbx.asterisk
+	tap     *tap         // nil without pbx.sip
 	m       *metrics
-	done    map[string]bool // calls finished before the last run's were looked at; nil afterwards
+
+	mu     sync.Mutex
+	merger *pbx.Merger // with both witnesses
+
+	doneMu sync.Mutex
+	done   map[string]bool // calls finished before the last run's were looked at; nil afterwards
 
 	attached chan struct{} // closed when first attached
 	once     sync.Once
@@ -44,8 +50,16 @@ func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics,
 	if err != nil {
 		return nil, err
 	}
-	w.tracker = pbx.NewTracker(cfg.Tracker())
+	if cfg.PBX.SIP != nil {
+		if w.tap, err = newTap(cfg, log, m); err != nil {
+			return nil, err
+		}
+	}
 	a := cfg.PBX.Asterisk
+	if a == nil {
+		return w, nil
+	}
+	w.tracker = pbx.NewTracker(cfg.Tracker())
 	w.client, err = ari.NewClient(ari.Options{
 		URL: a.URL, User: a.User, Password: a.Password.Reveal(), App: a.App, Log: log.With("part", "asterisk"), Record: record,
 		Turn: turns(filepath.Join(cfg.StateDir, "ari.turn"), log),
@@ -53,11 +67,13 @@ func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics,
 			Attached: func(version string) {
 				m.attached.Set(1)
 				m.setPBX("attached to Asterisk " + version)
+				w.sees(pbx.Inside, true)
 				w.once.Do(func() { close(w.attached) })
 			},
 			Lost: func(err error) {
 				m.attached.Set(0)
 				m.setPBX("not attached: " + err.Error())
+				w.sees(pbx.Inside, false)
 			},
 			Event: func(lag time.Duration) { m.events.Inc(); m.lag.Observe(lag.Seconds()) },
 			Queue: func(n int) { m.queue.Set(float64(n)) },
@@ -88,39 +104,117 @@ func turns(path string, log *slog.Logger) func() int {
 
 // run follows the PBX until ctx ends. What is finished by then is spooled.
 func (w *watcher) run(ctx context.Context) error {
-	w.tracker.OnCall = w.finished
-	w.tracker.OnLive = func(c *pbx.Call) {
-		if c.State == pbx.StateStarting && c.Direction == pbx.Inbound && !c.HasGap(pbx.GapAttachedLate) {
-			w.client.AskWithheld(ctx, c.ID)
-		}
-		w.pub.Live(c)
+	live, over := w.pub.Live, w.finished
+	if w.client != nil && w.tap != nil {
+		w.merger = &pbx.Merger{OnCall: w.finished, OnLive: w.pub.Live}
 	}
-	w.tracker.OnWarn = func(warn pbx.Warning) { w.log.Warn(warningText(warn)) }
+	by := func(wit pbx.Witness) (func(*pbx.Call), func(*pbx.Call)) {
+		if w.merger == nil {
+			return live, over
+		}
+		return func(c *pbx.Call) { w.merging(func(m *pbx.Merger, now time.Time) { m.Live(wit, c, now) }) },
+			func(c *pbx.Call) { w.merging(func(m *pbx.Merger, now time.Time) { m.Call(wit, c, now) }) }
+	}
+	warn := func(warn pbx.Warning) { w.log.Warn(warningText(warn)) }
 
 	pctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var wg sync.WaitGroup
-	wg.Add(2)
+	sctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	var pub, witnesses sync.WaitGroup
 	var perr error
-	go func() { defer wg.Done(); perr = w.pub.Run(pctx) }()
-	go func() { defer wg.Done(); w.leftovers(ctx) }()
-	err := w.client.Run(ctx)
+	pub.Go(func() { perr = w.pub.Run(pctx) })
+	witnesses.Go(func() { w.leftovers(sctx) })
+	if w.client != nil {
+		var onLive func(*pbx.Call)
+		onLive, w.tracker.OnCall = by(pbx.Inside)
+		w.tracker.OnLive = func(c *pbx.Call) {
+			if c.State == pbx.StateStarting && c.Direction == pbx.Inbound && !c.HasGap(pbx.GapAttachedLate) {
+				w.client.AskWithheld(sctx, c.ID)
+			}
+			onLive(c)
+		}
+		w.tracker.OnWarn = warn
+		witnesses.Go(func() { fail(w.client.Run(sctx)) })
+	}
+	if w.tap != nil {
+		w.tap.tracker.OnLive, w.tap.tracker.OnCall = by(pbx.Aside)
+		w.tap.tracker.OnWarn = warn
+		w.sees(pbx.Aside, true)
+		if w.client == nil {
+			w.m.attached.Set(1)
+			w.m.setPBX("reading SIP")
+			w.once.Do(func() { close(w.attached) })
+		}
+		witnesses.Go(func() { fail(w.tap.run(sctx)) })
+	}
+	if w.merger != nil {
+		witnesses.Go(func() { w.clock(sctx) })
+	}
+	witnesses.Wait()
+	if w.merger != nil {
+		w.merging((*pbx.Merger).Flush)
+	}
 	// The publisher has what was finished on disk; a moment more, and most of it
 	// is stored before the server goes.
 	for end := time.Now().Add(2 * time.Second); w.pub.Backlog() > 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	stop()
-	wg.Wait()
-	if err == nil {
-		err = perr
+	pub.Wait()
+	if err := context.Cause(sctx); err != nil && ctx.Err() == nil {
+		return err
 	}
-	return err
+	return perr
+}
+
+// merging gives f the merger, one at a time.
+func (w *watcher) merging(f func(*pbx.Merger, time.Time)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	f(w.merger, time.Now())
+}
+
+// sees tells the merger which witness sees the PBX.
+func (w *watcher) sees(wit pbx.Witness, yes bool) {
+	if w.merger != nil {
+		w.merging(func(m *pbx.Merger, now time.Time) { m.Attach(wit, yes, now) })
+	}
+}
+
+// clock lets time pass for the merger.
+func (w *watcher) clock(ctx context.Context) {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			w.mu.Lock()
+			w.merger.Advance(now)
+			w.mu.Unlock()
+		}
+	}
+}
+
+// alive returns once the goroutines that own the trackers have come round.
+func (w *watcher) alive(ctx context.Context, done func()) {
+	if w.tap != nil {
+		w.tap.do(func(*pbx.Tracker) {})
+	}
+	if w.client != nil {
+		w.client.Do(ctx, done)
+		return
+	}
+	done()
 }
 
 func (w *watcher) finished(c *pbx.Call) {
+	w.doneMu.Lock()
 	if w.done != nil {
 		w.done[c.ID] = true
 	}
+	w.doneMu.Unlock()
 	w.m.calls.WithLabelValues(string(c.Direction), string(c.Outcome)).Inc()
 	if err := w.pub.Finished(c); err != nil {
 		w.log.Error("a call could not be published", "call", c.ID, "error", err)
@@ -169,14 +263,33 @@ func (w *watcher) leftovers(ctx context.Context) {
 		return
 	case <-w.attached:
 	}
-	w.client.Do(ctx, func() {
-		for _, l := range live {
-			if !w.done[l.ID] && !w.tracker.Tracks(l.ID) {
-				w.finished(endedUnseen(l))
-			}
+	if w.client != nil {
+		w.client.Do(ctx, func() { w.closeUnseen(live) })
+	} else {
+		w.closeUnseen(live)
+	}
+}
+
+// closeUnseen publishes what is left of calls that no witness follows any more.
+func (w *watcher) closeUnseen(live []bus.Live) {
+	for _, l := range live {
+		w.doneMu.Lock()
+		known := w.done[l.ID]
+		w.doneMu.Unlock()
+		known = known || w.tracker != nil && w.tracker.Tracks(l.ID)
+		if w.merger != nil {
+			w.merging(func(m *pbx.Merger, _ time.Time) { known = known || m.Tracks(l.ID) })
 		}
-		w.done = nil
-	})
+		if w.tap != nil {
+			w.tap.do(func(t *pbx.Tracker) { known = known || t.Tracks(l.ID) })
+		}
+		if !known {
+			w.finished(endedUnseen(l))
+		}
+	}
+	w.doneMu.Lock()
+	w.done = nil
+	w.doneMu.Unlock()
 }
 
 // endedUnseen is what can honestly be said of a call whose end nobody saw.
