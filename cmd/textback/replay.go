@@ -1,9 +1,9 @@
 package main
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -12,6 +12,10 @@ import (
 	"textback/pbx"
 	"textback/pbx/ari"
 	"textback/pbx/event"
+	"textback/pbx/sip"
+	"textback/pbx/sip/hep"
+	"textback/pbx/sip/pcap"
+	"textback/pbx/sip/wire"
 )
 
 type replayCmd struct {
@@ -19,7 +23,14 @@ type replayCmd struct {
 	Region  string   `default:"US" help:"Region (ISO 3166) of numbers without a country code."`
 	Site    string   `default:"replay" help:"Site name in the events."`
 	Outside []string `help:"Patterns of contexts that calls from outside come in by; the defaults fit stock Asterisk and FreePBX."`
-	Files   []string `arg:"" name:"file" help:"Recordings (.jsonl: one raw ARI event per line); '-' reads standard input."`
+
+	PBX       []string `name:"pbx" sep:"none" placeholder:"ADDR" help:"Captures: an address or network of the PBX. Repeatable."`
+	Trunk     []string `sep:"none" placeholder:"ADDR" help:"Captures: an address or network that calls from outside come from. Without any, the first host to be called is taken for the PBX. Repeatable."`
+	Mailbox   []string `sep:"none" placeholder:"ADDR" help:"Captures: an address or a number at which a mailbox answers. Repeatable."`
+	AllPhones bool     `help:"Captures: every phone's messages are in it, so that a call answered with no phone in sight reached a machine."`
+	HEPKey    string   `name:"hep-key" placeholder:"KEY" help:"Captures: the key of HEP packets in it; others are passed over."`
+
+	Files []string `arg:"" name:"file" help:"Recordings (.jsonl: one raw ARI event per line) and captures (.pcap, .pcapng, HEP inside is unwrapped); '-' reads standard input."`
 }
 
 func (r replayCmd) Run(con console) error {
@@ -30,20 +41,22 @@ func (r replayCmd) Run(con console) error {
 	var bad error
 	for _, file := range r.Files {
 		var werr error
-		t := pbx.NewTracker(pbx.Config{Site: r.Site, Source: "ari", Region: strings.ToUpper(r.Region), OutsideContexts: r.Outside})
-		t.OnCall = func(c *pbx.Call) {
-			if r.JSON {
-				b, err := event.Encode(c, c.EndedAt)
-				if err == nil {
-					_, err = fmt.Fprintf(con.out, "%s\n", b)
+		on := func(t *pbx.Tracker) *pbx.Tracker {
+			t.OnCall = func(c *pbx.Call) {
+				if r.JSON {
+					b, err := event.Encode(c, c.EndedAt)
+					if err == nil {
+						_, err = fmt.Fprintf(con.out, "%s\n", b)
+					}
+					werr = errors.Join(werr, err)
+					return
 				}
-				werr = errors.Join(werr, err)
-				return
+				fmt.Fprintln(tw, callRow(c))
 			}
-			fmt.Fprintln(tw, callRow(c))
+			t.OnWarn = func(w pbx.Warning) { fmt.Fprintln(con.err, "textback: "+warningText(w)) }
+			return t
 		}
-		t.OnWarn = func(w pbx.Warning) { fmt.Fprintln(con.err, "textback: "+warningText(w)) }
-		err := replayFile(con, file, t)
+		err := r.file(con, file, r.witness(), on)
 		bad = errors.Join(bad, err, werr)
 	}
 	if err := tw.Flush(); err != nil {
@@ -52,35 +65,69 @@ func (r replayCmd) Run(con console) error {
 	return bad
 }
 
-func replayFile(con console, file string, t *pbx.Tracker) error {
-	if file == "-" {
-		return ari.Replay(con.in, "stdin", t)
+// Validate refuses addresses that are none, as wrong usage.
+func (r replayCmd) Validate() error {
+	for flag, list := range map[string][]string{"--pbx": r.PBX, "--trunk": r.Trunk} {
+		for _, s := range list {
+			if _, err := sip.ParsePrefix(s); err != nil {
+				return fmt.Errorf("%s %q: want an address such as 192.0.2.10, or a network such as 198.51.100.0/24", flag, s)
+			}
+		}
 	}
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	var magic [4]byte
-	n, err := io.ReadFull(f, magic[:])
-	if err == nil && isCapture(magic) {
-		return fmt.Errorf("%s: is a packet capture; this version reads recordings of ARI events only", file)
-	}
-	_ = n
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return ari.Replay(f, file, t)
+	return nil
 }
 
-// isCapture knows pcap in both byte orders and resolutions, and pcapng.
-func isCapture(m [4]byte) bool {
-	switch m {
-	case [4]byte{0xd4, 0xc3, 0xb2, 0xa1}, [4]byte{0xa1, 0xb2, 0xc3, 0xd4},
-		[4]byte{0x4d, 0x3c, 0xb2, 0xa1}, [4]byte{0xa1, 0xb2, 0x3c, 0x4d}, [4]byte{0x0a, 0x0d, 0x0d, 0x0a}:
-		return true
+// witness is who is who in captures.
+func (r replayCmd) witness() sip.Config {
+	w := sip.Config{AllPhones: r.AllPhones}
+	for _, s := range r.PBX {
+		p, _ := sip.ParsePrefix(s)
+		w.PBX = append(w.PBX, p)
 	}
-	return false
+	for _, s := range r.Trunk {
+		p, _ := sip.ParsePrefix(s)
+		w.Trunks = append(w.Trunks, p)
+	}
+	for _, s := range r.Mailbox {
+		w.Mailboxes = append(w.Mailboxes, sip.ParseTarget(s))
+	}
+	return w
+}
+
+// file plays one recording or capture.
+func (r replayCmd) file(con console, name string, who sip.Config, on func(*pbx.Tracker) *pbx.Tracker) error {
+	in, shown := con.in, "stdin"
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in, shown = f, name
+	}
+	buffered := bufio.NewReader(in)
+	cfg := pbx.Config{Site: r.Site, Source: "ari", Region: strings.ToUpper(r.Region), OutsideContexts: r.Outside}
+	if head, err := buffered.Peek(4); err != nil || !pcap.Magic([4]byte(head)) {
+		return ari.Replay(buffered, shown, on(pbx.NewTracker(cfg)))
+	}
+	t := on(pbx.NewTracker(sip.Tracker(cfg)))
+	w := sip.NewWitness(who, t.Feed)
+	w.Warn = func(warn sip.Warning) {
+		fmt.Fprintf(con.err, "textback: %s: call %s: %s\n", shown, warn.CallID, warn.Text)
+	}
+	counts, err := pcap.Read(buffered, shown, wire.Options{
+		Handle: w.Handle,
+		HEP:    func(b []byte, at time.Time) (sip.Packet, error) { return hep.SIP(b, r.HEPKey, at) },
+	})
+	w.Flush()
+	t.Flush(w.Now())
+	if n := counts.Dropped[hep.ErrKey.Error()]; n > 0 {
+		err = errors.Join(err, fmt.Errorf("%s: %d HEP packets have another key than --hep-key says", shown, n))
+	}
+	if err == nil && counts.SIP == 0 {
+		err = fmt.Errorf("%s: no SIP in %d packets; was it encrypted (TLS), or captured elsewhere?", shown, counts.Packets)
+	}
+	return err
 }
 
 // callRow is a call as one tab-separated row for people.

@@ -13,6 +13,7 @@ import (
 	"textback/pbx"
 	"textback/pbx/sip"
 	"textback/pbx/sip/hep"
+	"textback/pbx/sip/nic"
 )
 
 // A source brings SIP messages until ctx ends.
@@ -44,8 +45,18 @@ func newTap(cfg *config.Config, log *slog.Logger, m *metrics) (*tap, error) {
 		}
 		t.sources["hep"] = l
 	}
-	if err := t.captures(cfg); err != nil {
-		return nil, err
+	c := cfg.PBX.SIP.Capture
+	var ports []nic.Ports
+	for _, p := range c.Ports {
+		first, last, _ := config.PortRange(p)
+		ports = append(ports, nic.Ports{First: first, Last: last})
+	}
+	for _, name := range c.Interfaces {
+		in, err := nic.Open(nic.Options{Interface: name, Ports: ports, Promiscuous: c.Promiscuous, Handle: t.handle, Log: t.log})
+		if err != nil {
+			return nil, err
+		}
+		t.sources[name] = in
 	}
 	m.reg.MustRegister(t)
 	return t, nil

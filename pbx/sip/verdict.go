@@ -311,6 +311,16 @@ func (w *Witness) look(s *session, now time.Time) bool {
 	return silent >= linger
 }
 
+// Flush takes what is held as it is: nothing more will come. Time goes on by a
+// minute, so that what had ended is settled.
+func (w *Witness) Flush() {
+	w.release(w.now)
+	w.Advance(w.now.Add(time.Minute))
+}
+
+// Now is the time that the Witness has reached.
+func (w *Witness) Now() time.Time { return w.now }
+
 // Next is when Advance has something to do although no message comes; zero if
 // nothing waits.
 func (w *Witness) Next() time.Time {

@@ -45,8 +45,9 @@ func deserved(s lab.Scenario) string {
 	return first
 }
 
-// Every scenario on both versions: the published events are the truth, each
-// satisfies the schema, and every caller gets the right text exactly once.
+// Every scenario on both versions, with both witnesses: each call is one event,
+// the published events are the truth, each satisfies the schema, and every caller
+// gets the right text exactly once.
 func TestCalls(t *testing.T) {
 	for _, v := range lab.Versions {
 		t.Run(v.String(), func(t *testing.T) {
@@ -62,7 +63,7 @@ func TestCalls(t *testing.T) {
 func calls(t *testing.T, v lab.Version, last bool) bool {
 	p := lab.Start(t, v)
 	shop := newProvider(t)
-	d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "1s")
+	d := newDaemon(t, overARI(p)+", "+overHEP(p), shop.URL, "1s")
 	d.start()
 	d.attached()
 
@@ -128,6 +129,9 @@ func calls(t *testing.T, v lab.Version, last bool) bool {
 	}
 	mu.Unlock()
 
+	if n := d.metric(`textback_sip_messages_total{source="hep"}`); n < 900 {
+		t.Errorf("the second witness was sent %v messages", n)
+	}
 	out, code := d.run("status")
 	if code != 0 || !strings.Contains(out, "is well") || !strings.Contains(out, "0 calls in progress") {
 		t.Errorf("status, exit %d:\n%s", code, out)
@@ -177,7 +181,7 @@ func TestAsteriskGoesAway(t *testing.T) {
 			t.Parallel()
 			p := lab.Start(t, v)
 			shop := newProvider(t)
-			d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "0s")
+			d := newDaemon(t, overARI(p), shop.URL, "0s")
 			if err := p.Stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -260,7 +264,7 @@ func TestDaemonKilled(t *testing.T) { daemonKilled(t, lab.V16) }
 func daemonKilled(t *testing.T, v lab.Version) {
 	p := lab.Start(t, v)
 	shop := newProvider(t)
-	d := newDaemon(t, p.URL(), lab.ARIUser, lab.ARIPassword, shop.URL, "0s")
+	d := newDaemon(t, overARI(p), shop.URL, "0s")
 	all := lab.Scenarios()
 	done := make(chan error, 1)
 	d.start()

@@ -158,7 +158,7 @@ func freeAddr(t *testing.T) string {
 	return l.Addr().String()
 }
 
-func newDaemon(t *testing.T, ari, user, password, provider, delay string) *daemon {
+func newDaemon(t *testing.T, pbx, provider, delay string) *daemon {
 	t.Helper()
 	d := &daemon{t: t, dir: t.TempDir(), addr: freeAddr(t), http: freeAddr(t)}
 	write := func(name, content string) {
@@ -168,13 +168,14 @@ func newDaemon(t *testing.T, ari, user, password, provider, delay string) *daemo
 	}
 	write("textback.yaml", fmt.Sprintf(`site: lab
 state_dir: %s/state
-pbx: {asterisk: {url: %q, user: %q, password_file: ari_password}}
+pbx: {%s}
 sms: {transport: twilio, twilio: {account_sid: %s, auth_token_file: token, base_url: %q}}
 nats: {listen: %q}
 http: {listen: %q}
 log: {show_numbers: true, level: debug}
-`, d.dir, ari, user, account, provider, d.addr, d.http))
-	write("ari_password", password)
+`, d.dir, pbx, account, provider, d.addr, d.http))
+	write("ari_password", lab.ARIPassword)
+	write("hep_key", lab.HEPKey)
 	write("token", "provider-secret")
 	write("rules.yaml", fmt.Sprintf(e2eRules, delay))
 	var err error
@@ -192,6 +193,21 @@ log: {show_numbers: true, level: debug}
 		}
 	})
 	return d
+}
+
+// overARI is the configuration of the first witness of p.
+func overARI(p *lab.PBX) string {
+	return fmt.Sprintf("asterisk: {url: %q, user: %q, password_file: ari_password}", p.URL(), lab.ARIUser)
+}
+
+// overHEP is the configuration of the second, which is sent copies of p's SIP.
+func overHEP(p *lab.PBX) string {
+	return fmt.Sprintf("sip: {pbx: %s, trunks: [%s], all_phones: true, hep: {listen: %q, key_file: hep_key}}", p.Address(), strings.Join(p.Trunks(), ", "), p.HEP())
+}
+
+// overWire is the second witness too, reading along on the lab's interface.
+func overWire(p *lab.PBX) string {
+	return fmt.Sprintf("sip: {pbx: %s, trunks: [%s], all_phones: true, capture: {interfaces: [lo], ports: [5060, 5070]}}", p.Address(), strings.Join(p.Trunks(), ", "))
 }
 
 // start begins the daemon and waits until it says READY to its service manager.

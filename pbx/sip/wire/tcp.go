@@ -1,0 +1,186 @@
+package wire
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"time"
+
+	"github.com/gopacket/gopacket"
+	"github.com/gopacket/gopacket/layers"
+	"github.com/gopacket/gopacket/reassembly"
+
+	"textback/pbx/sip"
+)
+
+// Bounds of TCP reassembly.
+const (
+	maxFlows     = 20_000
+	pagesPerFlow = 64   // of about 1,900 bytes, while a segment is missing
+	pagesInAll   = 8192 // 16 MB
+	gapWait      = 2 * time.Second
+	flowIdle     = 10 * time.Minute
+)
+
+// streams are the TCP connections that have shown SIP or HEP.
+type streams struct {
+	a         *Assembler
+	assembler *reassembly.Assembler
+	known     map[flow]time.Time // connections, and when they last spoke
+	swept     time.Time
+	ctx       captured
+	tcp       layers.TCP
+}
+
+// flow is a connection, the lower end first.
+type flow struct{ lo, hi netip.AddrPort }
+
+func flowOf(a, b netip.AddrPort) flow {
+	if b.Compare(a) < 0 {
+		a, b = b, a
+	}
+	return flow{a, b}
+}
+
+// captured is the reassembly's context: when a segment was captured.
+type captured struct{ ci gopacket.CaptureInfo }
+
+func (c *captured) GetCaptureInfo() gopacket.CaptureInfo { return c.ci }
+
+func (t *streams) init(a *Assembler) {
+	t.a, t.known = a, map[flow]time.Time{}
+	t.assembler = reassembly.NewAssembler(reassembly.NewStreamPool(factory{a}))
+	t.assembler.MaxBufferedPagesPerConnection, t.assembler.MaxBufferedPagesTotal = pagesPerFlow, pagesInAll
+}
+
+// segment takes one TCP segment.
+func (t *streams) segment(src, dst netip.Addr, b []byte, at time.Time) {
+	if len(b) < 20 {
+		t.a.drop("truncated")
+		return
+	}
+	head := int(b[12]>>4) * 4
+	if head < 20 || head > len(b) {
+		t.a.drop("truncated")
+		return
+	}
+	s, d := netip.AddrPortFrom(src, binary.BigEndian.Uint16(b)), netip.AddrPortFrom(dst, binary.BigEndian.Uint16(b[2:]))
+	f := flowOf(s, d)
+	if _, known := t.known[f]; !known {
+		p := b[head:]
+		if !sip.Looks(p) && !(t.a.opt.HEP != nil && len(p) >= 6 && looksHEP(append(p[:len(p):len(p)], make([]byte, 16)...))) {
+			return
+		}
+		if len(t.known) >= maxFlows {
+			t.a.drop("too many connections")
+			return
+		}
+	}
+	t.known[f] = at
+	if err := t.tcp.DecodeFromBytes(b, gopacket.NilDecodeFeedback); err != nil {
+		t.a.drop("truncated")
+		return
+	}
+	t.ctx.ci = gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(b), Length: len(b)}
+	t.assembler.AssembleWithContext(gopacket.NewFlow(endpointType(src), src.AsSlice(), dst.AsSlice()), &t.tcp, &t.ctx)
+	if t.tcp.RST {
+		delete(t.known, f)
+	}
+	t.expire(at)
+}
+
+func endpointType(a netip.Addr) gopacket.EndpointType {
+	if a.Is4() {
+		return layers.EndpointIPv4
+	}
+	return layers.EndpointIPv6
+}
+
+// expire passes over what is missing for too long, and forgets silent connections.
+func (t *streams) expire(now time.Time) {
+	if now.Sub(t.swept) < gapWait/2 {
+		return
+	}
+	t.swept = now
+	t.assembler.FlushWithOptions(reassembly.FlushOptions{T: now.Add(-gapWait), TC: now.Add(-flowIdle)})
+	for f, last := range t.known {
+		if now.Sub(last) > flowIdle {
+			delete(t.known, f)
+		}
+	}
+}
+
+func (t *streams) close() { t.assembler.FlushAll() }
+
+type factory struct{ a *Assembler }
+
+// New begins a connection; both directions are told apart by their own Stream.
+func (f factory) New(netFlow, tcpFlow gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerContext) reassembly.Stream {
+	addr := func(e, port gopacket.Endpoint) netip.AddrPort {
+		ip, _ := netip.AddrFromSlice(e.Raw())
+		return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(port.Raw()))
+	}
+	return &connection{a: f.a, ends: [2]netip.AddrPort{addr(netFlow.Src(), tcpFlow.Src()), addr(netFlow.Dst(), tcpFlow.Dst())}}
+}
+
+// connection is one TCP connection, from the end that was seen first.
+type connection struct {
+	a    *Assembler
+	ends [2]netip.AddrPort
+	half [2]struct {
+		sip sip.Stream
+		hep []byte
+	}
+}
+
+// Accept takes every segment: a capture may begin in mid-connection.
+func (c *connection) Accept(_ *layers.TCP, _ gopacket.CaptureInfo, _ reassembly.TCPFlowDirection, _ reassembly.Sequence, start *bool, _ reassembly.AssemblerContext) bool {
+	*start = true
+	return true
+}
+
+// ReassembledSG takes bytes in their order.
+func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.AssemblerContext) {
+	dir, _, _, skip := sg.Info()
+	n, _ := sg.Lengths()
+	b := sg.Fetch(n)
+	from := 0
+	if dir == reassembly.TCPDirServerToClient {
+		from = 1
+	}
+	h := &c.half[from]
+	if skip > 0 {
+		h.sip.Lost()
+		h.hep = h.hep[:0]
+		c.a.drop("segment lost")
+	}
+	at := ac.GetCaptureInfo().Timestamp
+	if len(h.hep) > 0 || c.a.opt.HEP != nil && h.sip.Idle() && len(b) >= 4 && (string(b[:4]) == "HEP3" || string(b[:4]) == "EEP3") {
+		h.hep = c.hep(append(h.hep, b...), at)
+		return
+	}
+	if junk := h.sip.Feed(b, func(m []byte) { c.a.message(c.ends[from], c.ends[1-from], m, false, at) }); junk > 0 {
+		c.a.drop("no SIP")
+	}
+}
+
+// hep takes the whole packets off b and returns the rest.
+func (c *connection) hep(b []byte, at time.Time) []byte {
+	for len(b) >= 6 && (string(b[:4]) == "HEP3" || string(b[:4]) == "EEP3") {
+		n := int(binary.BigEndian.Uint16(b[4:]))
+		if n < 6 {
+			return nil
+		}
+		if n > len(b) {
+			return append([]byte(nil), b...)
+		}
+		c.a.hep(b[:n], at)
+		b = b[n:]
+	}
+	if len(b) < 6 {
+		return append([]byte(nil), b...)
+	}
+	return nil
+}
+
+// ReassemblyComplete ends the connection.
+func (c *connection) ReassemblyComplete(reassembly.AssemblerContext) bool { return true }
