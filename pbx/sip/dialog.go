@@ -1,6 +1,7 @@
 package sip
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -37,6 +38,9 @@ func (w *Witness) answer(h *hop, at time.Time, m *message) {
 		w.rings(h, at)
 	case m.status < 200:
 	case m.status < 300:
+		if h.role == fromTrunk && !h.up() {
+			w.behind(h, m)
+		}
 		w.goesUp(h, at)
 	case h.up():
 	case m.status == 401 || m.status == 407 || m.status == 422:
@@ -44,6 +48,18 @@ func (w *Witness) answer(h *hop, at time.Time, m *message) {
 	default:
 		w.final(h, at, m)
 	}
+}
+
+// behind notes who answered a call that a proxy passed on: a proxy leaves the
+// Contact as it is, where a back-to-back user agent puts its own.
+func (w *Witness) behind(h *hop, m *message) {
+	to := address(m.contact)
+	a, err := netip.ParseAddr(strings.Trim(to.host, "[]"))
+	if a = a.Unmap(); err != nil || !m.routed || a == h.dst || w.isPBX(a) || within(w.cfg.Trunks, a) {
+		return
+	}
+	h.behind = a
+	h.voiced = matches(w.cfg.Mailboxes, a, to.user) || matches(w.cfg.Services, a, to.user) || strings.Contains(strings.ToLower(m.agent), "voicemail")
 }
 
 // unbegun takes an answer to an INVITE that was not seen. It may only be late:

@@ -40,6 +40,8 @@ type message struct {
 	sessionID  string // RFC 7989
 	icid       string // P-Charging-Vector
 	origCallID string // what B2BUAs call the other leg's Call-ID
+	agent      string // User-Agent or Server
+	routed     bool   // Record-Route: a proxy stays on the way
 
 	body string
 }
@@ -69,6 +71,8 @@ const (
 	hSessionID
 	hCharging
 	hOrigCallID
+	hAgent
+	hRecordRoute
 )
 
 var headerNames = map[string]headerID{
@@ -79,6 +83,7 @@ var headerNames = map[string]headerID{
 	"p-attestation-indicator": hAttested, "x-attestation-indicator": hAttested, "p-attestation-level": hAttested,
 	"replaces": hReplaces, "refer-to": hReferTo, "r": hReferTo, "session-id": hSessionID, "p-charging-vector": hCharging,
 	"x-cid": hOrigCallID, "x-call-id": hOrigCallID, "x-original-call-id": hOrigCallID, "x-orig-call-id": hOrigCallID, "x-callid": hOrigCallID,
+	"user-agent": hAgent, "server": hAgent, "record-route": hRecordRoute,
 }
 
 // calls tells whether a method can belong to a call. Registrations, options
@@ -261,6 +266,10 @@ func (m *message) header(id headerID, v string) bool {
 		}
 	case hOrigCallID:
 		first(&m.origCallID)
+	case hAgent:
+		first(&m.agent)
+	case hRecordRoute:
+		m.routed = true
 	}
 	return true
 }

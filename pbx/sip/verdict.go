@@ -95,10 +95,7 @@ func (w *Witness) settle(h *hop, at time.Time, byCaller bool) {
 		case elsewhere:
 			// The PBX told its phones that somebody took the call: on a leg that was not seen.
 			w.lost(h, pbx.GapOneSide, false)
-			u := w.unseen(h, h.upAt)
-			u.leg.State = pbx.LegUp
-			w.feed(u, pbx.LegSeen, h.upAt, nil)
-			w.bridge(h, u, h.upAt)
+			w.answeredUnseen(h)
 		default:
 			w.lost(h, pbx.GapOneSide, true)
 		}
@@ -166,12 +163,25 @@ func (w *Witness) unseen(root *hop, at time.Time) *hop {
 	return u
 }
 
+// answeredUnseen connects a caller with a person on a leg that was not seen.
+func (w *Witness) answeredUnseen(root *hop) {
+	u := w.unseen(root, root.upAt)
+	u.leg.State = pbx.LegUp
+	w.feed(u, pbx.LegSeen, root.upAt, nil)
+	w.bridge(root, u, root.upAt)
+}
+
 // oneSided decides about a call none of whose phones was seen. What the trunk
 // was told must do.
 func (w *Witness) oneSided(h *hop, at time.Time, byCaller bool) {
 	all := w.cfg.AllPhones && !h.ambiguous && len(h.rivals) == 0
 	if h.up() {
 		switch {
+		case h.behind.IsValid() && !h.voiced:
+			// Through a proxy, from a host that is no machine that anybody named: a phone.
+			w.lost(h, pbx.GapOneSide, false)
+			w.answeredUnseen(h)
+			return
 		case matches(w.cfg.Mailboxes, netip.Addr{}, h.user):
 			w.mailbox(h, "", h.upAt) // the line is a mailbox's
 			return

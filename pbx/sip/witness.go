@@ -155,10 +155,12 @@ type hop struct {
 	ambiguous bool      // a leg might have been its, and might not
 	rivals    []*hop    // roots that only the moment told apart from this one
 	bridged   *hop
-	picks     []*hop   // colleagues' own calls that were answered in the same moment
-	tone      bool     // 180, not only 183
-	ghost     *hop     // stands for phones that were not seen
-	listed    []string // keys under which it stands in the index
+	picks     []*hop     // colleagues' own calls that were answered in the same moment
+	tone      bool       // 180, not only 183
+	behind    netip.Addr // who answered behind a proxy
+	voiced    bool       // and that it is a machine
+	ghost     *hop       // stands for phones that were not seen
+	listed    []string   // keys under which it stands in the index
 
 	// what tells whose leg it is
 	under     string
