@@ -75,7 +75,8 @@ func (w *Witness) unbegun(s *session, p *Packet, m *message, late bool) {
 	}
 	src, dst := p.Dst.Addr().Unmap(), p.Src.Addr().Unmap()
 	inv := m.parties(p.Payload, false)
-	r := w.role(src, dst, inv.line, func() bool { return false })
+	w.own(p.Guess, src, dst)
+	r := w.role(src, dst, p.Guess, inv.line, func() bool { return false })
 	switch {
 	case r == foreign:
 		return
@@ -159,13 +160,13 @@ func (w *Witness) goesUp(h *hop, at time.Time) {
 		w.alone[h] = true
 		for _, r := range w.lately(at) {
 			if o := r.root; o.role == fromTrunk && o.up() && at.Sub(o.upAt) <= moved {
-				o.picks = append(o.picks, h)
+				o.picks, h.claims = append(o.picks, h), append(h.claims, o)
 			}
 		}
 	case h.role == fromTrunk:
 		for o := range w.alone {
 			if at.Sub(o.upAt) <= pickupTakes {
-				h.picks = append(h.picks, o)
+				h.picks, o.claims = append(h.picks, o), append(o.claims, h)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ type Packet struct {
 	Dst     netip.AddrPort
 	Payload []byte // one whole message: head and body, or less when cut
 	Cut     bool   // the capture point kept only a part of it
+	Guess   bool   // the PBX sent this copy itself, and its own address in it may be a guess
 }
 
 // Counts are what a source of packets has met since it began. Packets that are

@@ -88,7 +88,7 @@ func (w *Witness) settle(h *hop, at time.Time, byCaller bool) {
 	}
 	if picks := h.pickedUp(last); elsewhere || len(picks) > 0 {
 		switch {
-		case len(picks) == 1 && (elsewhere || w.isPickup(picks[0].user)):
+		case len(picks) == 1 && picks[0].claimedBy(h) && (elsewhere || w.isPickup(picks[0].user)):
 			by := picks[0]
 			w.feed(by, pbx.LegDialed, h.upAt, func(f *pbx.Fact) { f.By = h.leg })
 			w.bridge(h, by, h.upAt)
@@ -144,6 +144,16 @@ func (h *hop) pickedUp(last time.Time) (picks []*hop) {
 		}
 	}
 	return picks
+}
+
+// claimedBy tells whether no other call can be the one that h picked up.
+func (h *hop) claimedBy(root *hop) bool {
+	for _, o := range h.claims {
+		if o != root && len(o.children) > 0 && (o.bridged == nil || o.bridged == h) {
+			return false
+		}
+	}
+	return true
 }
 
 // isPickup knows the codes that take a call from another phone.

@@ -156,6 +156,7 @@ type hop struct {
 	rivals    []*hop    // roots that only the moment told apart from this one
 	bridged   *hop
 	picks     []*hop     // colleagues' own calls that were answered in the same moment
+	claims    []*hop     // calls whose picks this one is among
 	tone      bool       // 180, not only 183
 	behind    netip.Addr // who answered behind a proxy
 	voiced    bool       // and that it is a machine
@@ -313,26 +314,37 @@ func within(ps []netip.Prefix, a netip.Addr) bool {
 
 func (w *Witness) isPBX(a netip.Addr) bool { return within(w.cfg.PBX, a) || w.learned[a] }
 
-func (w *Witness) learn(a netip.Addr) {
-	if len(w.cfg.PBX) == 0 && len(w.learned) < 64 && a.IsValid() {
+// learn notes an address of the PBX that nobody named, or by which it is known
+// in its own copies alone.
+func (w *Witness) learn(a netip.Addr, guess bool) {
+	if (len(w.cfg.PBX) == 0 || guess) && len(w.learned) < 64 && a.IsValid() {
 		w.learned[a] = true
 	}
 }
 
+// selves are what a PBX calls itself in its own copies when it does not know
+// better: Asterisk writes what its transport is bound to.
+var selves = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.MustParseAddr("127.0.0.1"), netip.IPv6Loopback()}
+
+func (w *Witness) own(guess bool, addrs ...netip.Addr) {
+	for _, a := range addrs {
+		if guess && slices.Contains(selves, a) && !within(w.cfg.Trunks, a) {
+			w.learn(a, true)
+		}
+	}
+}
+
 // role tells what an INVITE from src to dst is.
-func (w *Witness) role(src, dst netip.Addr, user string, target func() bool) role {
+func (w *Witness) role(src, dst netip.Addr, guess bool, user string, target func() bool) role {
 	switch {
 	case within(w.cfg.Trunks, src):
-		if within(w.cfg.Trunks, dst) {
+		if within(w.cfg.Trunks, dst) || len(w.cfg.PBX) > 0 && !within(w.cfg.PBX, dst) && !guess {
 			return foreign
 		}
-		if len(w.cfg.PBX) > 0 && !within(w.cfg.PBX, dst) && !dst.IsUnspecified() && dst.IsValid() {
-			return foreign
-		}
-		w.learn(dst)
+		w.learn(dst, guess)
 		return fromTrunk
 	case within(w.cfg.Trunks, dst):
-		w.learn(src)
+		w.learn(src, guess)
 		return toTrunk
 	case w.isPBX(src) && w.isPBX(dst):
 		if matches(w.cfg.Mailboxes, dst, user) {
@@ -354,7 +366,7 @@ func (w *Witness) role(src, dst netip.Addr, user string, target func() bool) rol
 		return fromPhone
 	case len(w.cfg.PBX) == 0 && len(w.cfg.Trunks) == 0:
 		// Nobody said who is who: the first host to be called is the PBX.
-		w.learn(dst)
+		w.learn(dst, false)
 		return fromTrunk
 	}
 	return foreign
@@ -390,7 +402,8 @@ func (w *Witness) invite(s *session, p *Packet, m *message) {
 	}
 	src, dst := p.Src.Addr().Unmap(), p.Dst.Addr().Unmap()
 	inv := m.parties(p.Payload, within(w.cfg.Trunks, src) || len(w.cfg.Trunks) == 0)
-	r := w.role(src, dst, userOf(&inv.target), func() bool {
+	w.own(p.Guess, src, dst)
+	r := w.role(src, dst, p.Guess, userOf(&inv.target), func() bool {
 		// RFC 4458: an address with a cause is a voicemail service's.
 		_, cause := inv.target.UriParams.Get("cause")
 		return cause

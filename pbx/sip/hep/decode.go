@@ -240,5 +240,5 @@ func SIP(b []byte, key string, at time.Time) (sip.Packet, error) {
 	if p.Time.IsZero() {
 		p.Time = at
 	}
-	return sip.Packet{At: p.Time, Src: p.Src, Dst: p.Dst, Payload: p.Payload, Cut: len(p.Payload) == freeswitchCut}, nil
+	return sip.Packet{At: p.Time, Src: p.Src, Dst: p.Dst, Payload: p.Payload, Cut: len(p.Payload) == freeswitchCut, Guess: true}, nil
 }
