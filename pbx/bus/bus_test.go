@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"textback/pbx"
 	"textback/pbx/event"
@@ -247,6 +248,50 @@ func TestLiveCalls(t *testing.T) {
 		live, err := LiveCalls(ctx(t), sender, "")
 		return err == nil && len(live) == 1 && live[0].ID == b.ID && live[0].State == pbx.StateRinging
 	})
+}
+
+// A sender asks LIVE, then CALLS. A call that is in neither for a moment is one
+// that got through unnoticed: a text about an earlier call would leave.
+func TestFinishedCallIsLiveUntilStored(t *testing.T) {
+	s, dir := started(t)
+	admin := connect(t, s, Admin)
+	js, err := jetstream.New(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(ctx(t), CallsStream); err != nil { // nothing can be stored for now
+		t.Fatal(err)
+	}
+	isLive := func() bool {
+		l, err := LiveCalls(ctx(t), admin, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(l) > 0
+	}
+	p, stop := publisher(t, s, dir, connect(t, s, Watcher))
+	live := call(1)
+	live.State, live.Outcome, live.Reason, live.EndedAt = pbx.StateRinging, "", "", time.Time{}
+	p.Live(live)
+	eventually(t, "live", isLive)
+	if err := p.Finished(call(1)); err != nil {
+		t.Fatal(err)
+	}
+	for range 100 {
+		if !isLive() {
+			t.Fatal("in LIVE no more, in CALLS not yet")
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	stop() // neither does the next process forget it
+	if err := EnsureStreams(ctx(t), admin, testLog(t)); err != nil {
+		t.Fatal(err)
+	}
+	publisher(t, s, dir, connect(t, s, Watcher))
+	eventually(t, "live no more", func() bool { return !isLive() })
+	if got := storedCalls(t, admin); len(got) != 1 {
+		t.Errorf("in LIVE no more, and %d calls stored", len(got))
+	}
 }
 
 func TestRightsOfRoles(t *testing.T) {

@@ -158,7 +158,8 @@ func (p *Publisher) kick(c chan struct{}) {
 }
 
 // Finished takes over a finished call: when it returns nil the call is on disk
-// and will be stored, whatever happens.
+// and will be stored, whatever happens. Until then it stays in LIVE: whoever
+// finds a caller on no line finds in CALLS how the call ended.
 func (p *Publisher) Finished(c *pbx.Call) error {
 	if c.Outcome == "" {
 		// No subject can be made for it: it would be tried for ever, and every
@@ -182,7 +183,6 @@ func (p *Publisher) Finished(c *pbx.Call) error {
 		p.opt.Log.Error("a call could not be spooled; a kill before it is stored loses it", "call", c.ID, "error", err)
 	}
 	p.pending = append(p.pending, spooled{c, data, at})
-	p.endLive(c)
 	p.kick(p.wake)
 	if p.opt.Backlog != nil {
 		p.opt.Backlog(len(p.pending))
@@ -380,6 +380,7 @@ func (p *Publisher) stored(s spooled) {
 	if n == 0 {
 		p.pending = nil
 	}
+	p.endLive(s.call)
 	// Not synced: if it is lost, the call is published again and found stored.
 	if b, err := json.Marshal(line{Done: event.ID(s.call)}); err == nil {
 		_ = p.append(b, false)
