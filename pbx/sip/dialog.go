@@ -264,15 +264,7 @@ func (w *Witness) final(h *hop, at time.Time, m *message) {
 func (w *Witness) ack(s *session, p *Packet, m *message) {
 	if h := s.byBranch(m); h != nil {
 		if h.open() && !h.up() && h.authAt.IsZero() {
-			h.replied = true
-			if !h.cancelAt.IsZero() {
-				h.status = 487
-			}
-			if h.role.root() {
-				w.endRoot(h, p.At, h.status == 487)
-			} else {
-				w.ended(h, p.At)
-			}
+			h.replied, h.ackedAt = true, p.At // the refusal may only be late
 		}
 		return
 	}
@@ -287,6 +279,18 @@ func (w *Witness) ack(s *session, p *Packet, m *message) {
 	}
 	if of != nil {
 		w.goesUp(of, p.At)
+	}
+}
+
+// refused ends a hop whose refusal was not seen, only that it was acknowledged.
+func (w *Witness) refused(h *hop) {
+	if !h.cancelAt.IsZero() {
+		h.status = 487
+	}
+	if h.role.root() {
+		w.endRoot(h, h.ackedAt, h.status == 487)
+	} else {
+		w.ended(h, h.ackedAt)
 	}
 }
 

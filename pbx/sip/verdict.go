@@ -23,25 +23,23 @@ func (w *Witness) endRoot(h *hop, at time.Time, byCaller bool) {
 	if h.role == fromTrunk {
 		w.settle(h, at, byCaller)
 	}
-	if !byCaller {
-		w.silent(h, at)
-	}
+	h.hungUpAt = hungUp
 	w.feed(h, pbx.LegHangup, hungUp, func(f *pbx.Fact) { f.Soft = !byCaller })
-	if byCaller {
-		w.silent(h, hungUp)
-		if h.ghost != nil {
-			w.feed(h.ghost, pbx.LegEnded, hungUp, nil)
-		}
+	if byCaller && h.ghost != nil {
+		w.feed(h.ghost, pbx.LegEnded, hungUp, nil)
 	}
 	w.feed(h, pbx.LegEnded, at, nil)
 }
 
-// silent ends the legs of phones that never said a word: they are not there.
-func (w *Witness) silent(root *hop, at time.Time) {
+// silent ends the legs of phones that never said a word: they are not there. The
+// PBX may take a phone back some moments after it has ended the caller's leg, and a
+// phone that is taken back has spoken.
+func (w *Witness) silent(root *hop) {
+	root.silenced = true
 	for _, c := range root.children {
 		if c.fed && c.open() && !c.replied && !c.up() {
-			c.endedAt = at
-			w.feed(c, pbx.LegEnded, at, func(f *pbx.Fact) {
+			c.endedAt = root.hungUpAt
+			w.feed(c, pbx.LegEnded, root.hungUpAt, func(f *pbx.Fact) {
 				if root.cancelAt.IsZero() {
 					f.Cause = 18 // no user responding
 				}
@@ -115,7 +113,7 @@ func (w *Witness) settle(h *hop, at time.Time, byCaller bool) {
 		w.mailbox(h, "", h.upAt) // answered after the phones, by nobody
 	case tried[len(tried)-1].again(tried):
 		w.feed(h, pbx.Waiting, at, nil)
-	case at.Sub(last) > 3*prompt:
+	case at.Sub(last) > 2*prompt:
 		w.mailbox(h, "", last)
 	}
 }
@@ -298,37 +296,46 @@ func (w *Witness) release(before time.Time) {
 // look reports whether a session can be forgotten.
 func (w *Witness) look(s *session, now time.Time) bool {
 	silent := now.Sub(s.last)
+	forget := silent >= linger
 	for _, h := range s.hops {
-		if !h.open() {
+		switch root := h.root(); {
+		case !h.open():
+			if h.role.root() && !h.silenced && now.Sub(h.endedAt) >= early/2 {
+				w.silent(h)
+			}
 			if now.Sub(h.endedAt) < linger {
-				return false
+				forget = false
 			}
 			continue
-		}
-		switch {
 		case h.up():
-			if h.root() == nil || !h.role.root() && !h.root().open() && now.Sub(h.root().endedAt) > linger {
+			if root == nil || !root.open() && now.Sub(root.endedAt) > linger {
 				h.endedAt = now // nobody's leg any more
 			}
-			return false
-		case !h.authAt.IsZero() && now.Sub(h.authAt) > 5*time.Second:
-			h.status, h.cause, h.authAt = 403, 21, time.Time{}
-			if h.role.root() {
-				w.endRoot(h, now, false)
-			} else {
-				w.ended(h, now)
+		case !h.ackedAt.IsZero():
+			if now.Sub(h.ackedAt) >= early/2 {
+				w.refused(h)
 			}
-		case silent > timerC && h.role.root():
+		case !h.authAt.IsZero():
+			if now.Sub(h.authAt) > challenge {
+				h.status, h.cause, h.authAt = 403, 21, time.Time{}
+				if h.role.root() {
+					w.endRoot(h, now, false)
+				} else {
+					w.ended(h, now)
+				}
+			}
+		case silent <= timerC:
+		case h.role.root():
 			w.lost(h, pbx.GapNoFinal, true)
-			h.endedAt = now
+			h.endedAt, h.hungUpAt = now, now
 			w.unlist(h)
 			w.feed(h, pbx.LegEnded, now, nil)
-		case silent > timerC:
+		default:
 			w.ended(h, now)
 		}
-		return false
+		forget = false
 	}
-	return silent >= linger
+	return forget
 }
 
 // Flush takes what is held as it is: nothing more will come. Time goes on by a

@@ -43,8 +43,10 @@ const (
 	// prompt is how soon a phone that does not ring gives its final answer. A
 	// later one without ringing may have lost the message that it rang.
 	prompt = 500 * time.Millisecond
+	// challenge is how long whoever was challenged may take to try again.
+	challenge = 5 * time.Second
 	// sweepEvery is how often dialogs are looked through for the above.
-	sweepEvery = 250 * time.Millisecond
+	sweepEvery = 100 * time.Millisecond
 )
 
 // Config tells a Witness who is who on the wire.
@@ -145,6 +147,7 @@ type hop struct {
 	cancelAt  time.Time // CANCEL was seen
 	elsewhere bool      // and says that somebody else took the call
 	unasked   bool      // 487 without a CANCEL in sight
+	ackedAt   time.Time // a refusal was acknowledged that was not seen
 	authAt    time.Time // challenged, not yet tried again
 	endedAt   time.Time
 	status    int
@@ -160,8 +163,10 @@ type hop struct {
 	tone      bool       // 180, not only 183
 	behind    netip.Addr // who answered behind a proxy
 	voiced    bool       // and that it is a machine
-	ghost     *hop       // stands for phones that were not seen
-	listed    []string   // keys under which it stands in the index
+	hungUpAt  time.Time
+	silenced  bool     // phones that never spoke have been ended
+	ghost     *hop     // stands for phones that were not seen
+	listed    []string // keys under which it stands in the index
 
 	// what tells whose leg it is
 	under     string
@@ -277,6 +282,8 @@ func (w *Witness) handle(p *Packet, m *message, late bool) {
 				// CANCEL follows a provisional answer only (RFC 3261, 9.1): that one was lost.
 				h.replied, h.unheard = true, true
 			}
+		} else if h != nil && h.unasked && p.At.Sub(h.endedAt) < early {
+			h.unasked, h.elsewhere = false, m.elsewhere() // it was overtaken by its answer
 		}
 	case m.method == "ACK":
 		w.ack(s, p, m)
