@@ -13,10 +13,8 @@ import (
 func (w *Witness) response(s *session, p *Packet, m *message, late bool) {
 	h := s.byBranch(m)
 	if h == nil {
-		for _, o := range s.hops {
-			if m.toTag != "" && slices.Contains(o.toTags, m.toTag) && m.cseq != o.cseq {
-				return // of a re-INVITE
-			}
+		if slices.ContainsFunc(s.hops, (*hop).up) {
+			return // of a re-INVITE
 		}
 		w.unbegun(s, p, m, late)
 		return
@@ -40,6 +38,9 @@ func (w *Witness) answer(h *hop, at time.Time, m *message) {
 	case m.status < 300:
 		if h.role == fromTrunk && !h.up() {
 			w.behind(h, m)
+		}
+		if m.expires > 0 {
+			h.expires = time.Duration(m.expires) * time.Second
 		}
 		w.goesUp(h, at)
 	case h.up():

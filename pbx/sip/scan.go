@@ -42,6 +42,7 @@ type message struct {
 	origCallID string // what B2BUAs call the other leg's Call-ID
 	agent      string // User-Agent or Server
 	routed     bool   // Record-Route: a proxy stays on the way
+	expires    int    // Session-Expires in seconds (RFC 4028); 0: none
 
 	body string
 }
@@ -73,6 +74,7 @@ const (
 	hOrigCallID
 	hAgent
 	hRecordRoute
+	hExpires
 )
 
 var headerNames = map[string]headerID{
@@ -83,14 +85,14 @@ var headerNames = map[string]headerID{
 	"p-attestation-indicator": hAttested, "x-attestation-indicator": hAttested, "p-attestation-level": hAttested,
 	"replaces": hReplaces, "refer-to": hReferTo, "r": hReferTo, "session-id": hSessionID, "p-charging-vector": hCharging,
 	"x-cid": hOrigCallID, "x-call-id": hOrigCallID, "x-original-call-id": hOrigCallID, "x-orig-call-id": hOrigCallID, "x-callid": hOrigCallID,
-	"user-agent": hAgent, "server": hAgent, "record-route": hRecordRoute,
+	"user-agent": hAgent, "server": hAgent, "record-route": hRecordRoute, "session-expires": hExpires, "x": hExpires,
 }
 
 // calls tells whether a method can belong to a call. Registrations, options
 // pings, subscriptions and messages, most of what an office's wire carries, can not.
 func callMethod(m string) bool {
 	switch m {
-	case "INVITE", "ACK", "BYE", "CANCEL", "REFER":
+	case "INVITE", "ACK", "BYE", "CANCEL", "REFER", "UPDATE":
 		return true
 	}
 	return false
@@ -270,6 +272,11 @@ func (m *message) header(id headerID, v string) bool {
 		first(&m.agent)
 	case hRecordRoute:
 		m.routed = true
+	case hExpires:
+		v, _, _ = strings.Cut(v, ";")
+		if n, err := strconv.Atoi(strings.TrimSpace(v)); err == nil && n >= 90 && n <= 7*24*3600 {
+			m.expires = n // RFC 4028, 4: 90 s is the least
+		}
 	}
 	return true
 }

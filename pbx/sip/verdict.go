@@ -310,6 +310,14 @@ func (w *Witness) look(s *session, now time.Time) bool {
 		case h.up():
 			if root == nil || !root.open() && now.Sub(root.endedAt) > linger {
 				h.endedAt = now // nobody's leg any more
+			} else if h.expires > 0 && silent > h.expires {
+				// Nobody refreshed it: its BYE was lost.
+				w.lost(root, pbx.GapNoFinal, false)
+				if h.role.root() {
+					w.endRoot(h, now, false)
+				} else {
+					w.ended(h, now)
+				}
 			}
 		case !h.ackedAt.IsZero():
 			if now.Sub(h.ackedAt) >= early/2 {

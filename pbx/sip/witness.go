@@ -150,6 +150,7 @@ type hop struct {
 	ackedAt   time.Time // a refusal was acknowledged that was not seen
 	authAt    time.Time // challenged, not yet tried again
 	endedAt   time.Time
+	expires   time.Duration // after so long without a refresh the session is over (RFC 4028)
 	status    int
 	movedAt   time.Time
 
