@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -113,7 +114,11 @@ func TestVerifyFindsMistakes(t *testing.T) {
 }
 
 // Worst exposure that is accepted, of 10. The rating differs a little between versions of systemd.
-const worst = 1.3
+const (
+	worst          = 1.3
+	worstCapturing = 1.9
+	capture        = "textback.service.d/sip-capture.conf"
+)
 
 var overall = regexp.MustCompile(`Overall exposure level for textback.service: ([0-9.]+) (\w+)`)
 
@@ -130,7 +135,13 @@ func TestExposure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, set := range [][]string{nil, dropIns(t)} {
+	// What reads packets off the wire has more rights, and is rated by itself.
+	harmless := slices.DeleteFunc(dropIns(t), func(d string) bool { return strings.Contains(d, "capture") })
+	for _, set := range [][]string{nil, harmless, {capture}} {
+		worst := worst
+		if len(set) == 1 {
+			worst = worstCapturing
+		}
 		unit := install(t, set...)
 		out, err := exec.Command(analyze(t), "security", "--offline=yes", "--no-pager",
 			"--threshold="+strconv.Itoa(int(worst*10)), unit).CombinedOutput()
@@ -140,7 +151,7 @@ func TestExposure(t *testing.T) {
 			continue
 		}
 		t.Logf("exposure with %d drop-ins: %s of 10, %s", len(set), m[1], m[2])
-		if strings.HasPrefix(string(version), string(said[2])+" ") && string(m[1]) != string(said[1]) {
+		if worst != worstCapturing && strings.HasPrefix(string(version), string(said[2])+" ") && string(m[1]) != string(said[1]) {
 			t.Errorf("with %v: exposure is %s, textback.service says %s", set, m[1], said[1])
 		}
 	}

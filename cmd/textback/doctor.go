@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,6 +66,9 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	}
 	d.nats(ctx, cfg)
 	d.daemon(ctx, cfg)
+	if cfg.PBX.SIP != nil {
+		d.sip(ctx, cfg)
+	}
 	d.provider(ctx, cfg)
 	if d.sick {
 		return errNotOK
@@ -200,6 +205,28 @@ func (d *doctor) daemon(ctx context.Context, cfg *config.Config) {
 		return
 	}
 	d.say("daemon", nil, fmt.Sprintf("version %s, up %v", h.Version, (time.Duration(h.UpSeconds)*time.Second).String()))
+}
+
+// sip asks the running daemon what it has read.
+func (d *doctor) sip(ctx context.Context, cfg *config.Config) {
+	if cfg.HTTP.Listen == "" {
+		return
+	}
+	got, err := askMetrics(ctx, cfg, "textback_sip_messages_total")
+	if err != nil {
+		d.say("sip", err, "")
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(got)) {
+		err = nil
+		if got[name] == 0 {
+			err = errors.New("no SIP message has come yet: does the PBX talk on this interface and these ports, unencrypted?")
+			if name == "hep" {
+				err = fmt.Errorf("no copy has come yet: does the PBX send HEP to %s, with the right key, from an allowed address? dropped packets are in the log", cfg.PBX.SIP.HEP.Listen)
+			}
+		}
+		d.say("sip "+name, err, fmt.Sprintf("%.0f messages read", got[name]))
+	}
 }
 
 func (d *doctor) provider(ctx context.Context, cfg *config.Config) {

@@ -4,8 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"regexp"
 	"sort"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -44,6 +47,30 @@ func askHealth(ctx context.Context, cfg *config.Config) (*health, error) {
 		return nil, fmt.Errorf("health of textback at %s: %w", cfg.HTTP.Listen, err)
 	}
 	return &h, nil
+}
+
+// askMetrics asks the running daemon for a counter, by its first label.
+func askMetrics(ctx context.Context, cfg *config.Config, name string) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+cfg.HTTP.Listen+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("textback does not answer at %s: is it running?", cfg.HTTP.Listen)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(io.LimitReader(resp.Body, 4<<20))
+	if err != nil {
+		return nil, fmt.Errorf("metrics of textback at %s: %w", cfg.HTTP.Listen, err)
+	}
+	got := map[string]float64{}
+	for _, m := range regexp.MustCompile(`(?m)^`+name+`\{\w+="([^"]*)"\} (\S+)$`).FindAllSubmatch(b, -1) {
+		got[string(m[1])], _ = strconv.ParseFloat(string(m[2]), 64)
+	}
+	return got, nil
 }
 
 // loadWiring reads textback.yaml only; its errors are printed.
