@@ -69,7 +69,8 @@ type Report struct {
 
 // Parse fills v, a pointer to a struct whose fields carry their keys as yaml
 // tags and hold the defaults, from b. Fields may be strings, bools, ints,
-// durations, structs, pointers to these, slices, and maps with string keys. ok
+// durations, structs, pointers to these, slices, and maps with string keys; what
+// a pointer points to is made with its method Defaults, if it has one. ok
 // is false when b is not YAML at all, so that checking its values is idle.
 // Sort brings the problems into the file's order in the end.
 func Parse(file string, b []byte, v any) (r *Report, ok bool) {
@@ -257,6 +258,9 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	case v.Kind() == reflect.Pointer:
 		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
+			if d, ok := v.Interface().(interface{ Defaults() }); ok {
+				d.Defaults()
+			}
 		}
 		r.decode(n, p, v.Elem())
 	case v.Kind() == reflect.Struct:

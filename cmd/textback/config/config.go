@@ -185,9 +185,9 @@ func defaults() *Config {
 	}
 }
 
-// asteriskDefaults are those of pbx.asterisk, which may be absent altogether.
-func asteriskDefaults() Asterisk {
-	return Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
+// Defaults fills in what an empty pbx.asterisk means.
+func (a *Asterisk) Defaults() {
+	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
 }
 
 // Witness returns what the reader of SIP must know. pbx.sip must be set.
