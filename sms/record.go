@@ -71,7 +71,8 @@ type Caller struct {
 	OpenedAt    time.Time `json:"opened_at,omitzero"`     // of the episode
 	FirstTextAt time.Time `json:"first_text_at,omitzero"` // when the episode's first text was planned
 	LastTextAt  time.Time `json:"last_text_at,omitzero"`
-	Calls       int       `json:"calls,omitempty"` // missed calls in the episode
+	TextFor     time.Time `json:"text_for,omitzero"` // end of the newest call that a text was planned for
+	Calls       int       `json:"calls,omitempty"`   // missed calls in the episode
 	GotThrough  time.Time `json:"got_through,omitzero"`
 	Open        []string  `json:"open,omitempty"`   // jobs that may still become texts
 	StopAt      time.Time `json:"stop_at,omitzero"` // last opt-out or its withdrawal: any change here stops a submission half way

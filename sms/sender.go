@@ -249,7 +249,10 @@ func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
 				through = false
 			} else {
 				rec.GotThrough = c.EndedAt
-				rec.closeEpisode()
+				// Told late, after a newer call has had its text: that one's episode goes on.
+				if !rec.TextFor.After(c.EndedAt) {
+					rec.closeEpisode()
+				}
 			}
 		}
 		if !through && len(rec.Open) == 0 {
@@ -339,6 +342,9 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 			j.To, j.From, j.Body, j.Segments, j.DueAt, j.First = c.Caller.Number, s.opt.From(c.Line.Number), d.Body, d.Segments, d.DueAt.UTC(), true
 			s.set(j, Scheduled, "", "")
 			rec.FirstTextAt = now.UTC()
+			if rec.TextFor.Before(c.EndedAt) {
+				rec.TextFor = c.EndedAt
+			}
 			rec.Open = append(rec.Open, id)
 			if j.DueAt.After(now) {
 				msgs = append(msgs, timer(id, j.DueAt))

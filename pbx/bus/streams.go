@@ -381,10 +381,13 @@ func DropConsumer(ctx context.Context, s jetstream.Stream, c jetstream.Consumer)
 	}
 }
 
-// PlannerConsumer is the durable consumer that plans texts from CALLS.
+// PlannerConsumer is the durable consumer that plans texts from CALLS. One call
+// at a time, among all senders: the next comes once this one is acknowledged, so
+// that after a kill too each caller's calls are planned in their order and
+// whoever has planned the last call knows that all before it are planned.
 func PlannerConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable: "planner", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 256, MaxDeliver: -1,
+		Durable: "planner", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 1, MaxDeliver: -1,
 		FilterSubject: event.PublicPrefix + ">", DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 }

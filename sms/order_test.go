@@ -1,0 +1,80 @@
+package sms
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"textback/pbx"
+	"textback/pbx/bus"
+)
+
+func answered(c *pbx.Call) *pbx.Call {
+	c.Outcome, c.Reason, c.Talk = pbx.Answered, "", time.Second
+	return c
+}
+
+// A process was killed with a call in hand: one that got through. Planning what
+// came later must not pass for having planned everything.
+func TestCallInHandOfADeadProcess(t *testing.T) {
+	o, d := open(t, t.TempDir()), &desk{}
+	o.sender("1s", d, nil)
+	pending := o.finish(missed(sarah))
+	o.state(pending, Scheduled)
+	last := len(o.stops) - 1
+	o.stops[last]()
+	o.stops = o.stops[:last]
+
+	o.finish(answered(missed(sarah)))
+	o.eventually("stored", func() bool { return o.pub.Backlog() == 0 })
+	js, err := jetstream.New(o.nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := bus.PlannerConsumer()
+	cfg.AckWait = 3 * time.Second
+	planner, err := js.UpdateConsumer(o.ctx(), bus.CallsStream, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inHand, err := planner.Fetch(1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m := <-inHand.Messages(); m == nil {
+		t.Fatal(inHand.Error())
+	}
+	later := o.finish(missed(bob))
+	o.sender("1s", d, nil)
+	o.state(pending, Cancelled)
+	o.state(later, Sent)
+	if got := d.texts(); len(got) != 1 || got[0].To != bob {
+		t.Errorf("%+v", got)
+	}
+}
+
+// A call that got through is told late, after a newer missed call has its text.
+// It does not open the way for a second one.
+func TestGotThroughIsToldLate(t *testing.T) {
+	for name, delay := range map[string]string{"text on its way": "300ms", "text sent": "0s"} {
+		t.Run(name, func(t *testing.T) {
+			o, d := open(t, t.TempDir()), &desk{}
+			o.sender(delay, d, nil)
+			through := answered(missed(sarah))
+			through.EndedAt = through.EndedAt.Add(-time.Minute)
+			first := o.finish(missed(sarah))
+			if delay == "0s" {
+				o.state(first, Sent)
+			} else {
+				o.state(first, Scheduled)
+			}
+			o.finish(through)
+			o.state(first, Sent)
+			o.state(o.finish(missed(sarah)), Suppressed)
+			if got := d.texts(); len(got) != 1 {
+				t.Errorf("%d texts", len(got))
+			}
+		})
+	}
+}
