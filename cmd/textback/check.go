@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"textback/cmd/textback/config"
 	"textback/pbx"
 	"textback/pbx/bus"
 	"textback/pbx/number"
@@ -43,7 +44,7 @@ type explainCmd struct {
 
 // Run tells what would become of a call, and why. It sends nothing.
 func (c explainCmd) Run(ctx context.Context, con console) error {
-	cfg, r, err := loadConfig(con, c.Config)
+	cfg, r, err := loadFiles(con, c.Config, config.LoadOpen)
 	if err != nil {
 		return err
 	}

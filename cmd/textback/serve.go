@@ -43,7 +43,11 @@ type serveCmd struct {
 // loadConfig reads both files, prints every problem and fails if one is more
 // than a warning.
 func loadConfig(con console, path string) (*config.Config, *rules.Rules, error) {
-	cfg, problems := config.Load(path)
+	return loadFiles(con, path, config.Load)
+}
+
+func loadFiles(con console, path string, load func(string) (*config.Config, []config.Problem)) (*config.Config, *rules.Rules, error) {
+	cfg, problems := load(path)
 	bad := false
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)

@@ -73,9 +73,9 @@ func askMetrics(ctx context.Context, cfg *config.Config, name string) (map[strin
 	return got, nil
 }
 
-// loadWiring reads textback.yaml only; its errors are printed.
+// loadWiring reads textback.yaml only, without its secrets; its errors are printed.
 func loadWiring(con console, path string) (*config.Config, error) {
-	cfg, problems := config.Load(path)
+	cfg, problems := config.LoadOpen(path)
 	if err := firstError(con, problems); err != nil {
 		return nil, errNotOK
 	}

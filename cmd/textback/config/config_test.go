@@ -357,11 +357,24 @@ func FuzzParse(f *testing.F) {
 	}
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, problems := parse(filepath.Join(dir, "textback.yaml"), b)
+		_, problems := parse(filepath.Join(dir, "textback.yaml"), b, false)
 		for _, p := range problems {
 			if p.Text == "" || strings.Contains(p.String(), "\n") {
 				t.Errorf("a problem should be one line: %q", p)
 			}
 		}
 	})
+}
+
+// Whoever only explains or lists needs no right to read secrets.
+func TestLoadOpen(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "textback.yaml")
+	write(t, name, "pbx: {asterisk: {password_file: ari_password}}\nsms: {transport: twilio, twilio: {account_sid: AC00000000000000000000000000000000, auth_token_file: token}}\n", 0o644)
+	if c, problems := LoadOpen(name); len(problems) > 0 || c.PBX.Asterisk.Password != "" {
+		t.Errorf("%v", problems)
+	}
+	if _, problems := Load(name); len(problems) != 2 {
+		t.Errorf("%v", problems)
+	}
 }

@@ -16,7 +16,13 @@ type Problem = strict.Problem
 // Load reads and checks the file at name, and the secrets it names. It returns
 // every problem it finds, in the file's order; the Config is usable when none
 // is more than a warning.
-func Load(name string) (*Config, []Problem) {
+func Load(name string) (*Config, []Problem) { return load(name, false) }
+
+// LoadOpen is Load without the secrets, for whoever has no business with them
+// and may not be able to read them.
+func LoadOpen(name string) (*Config, []Problem) { return load(name, true) }
+
+func load(name string, open bool) (*Config, []Problem) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		text := plainPath(err).Error()
@@ -27,15 +33,15 @@ func Load(name string) (*Config, []Problem) {
 		}
 		return defaults(), []Problem{{File: name, Text: text}}
 	}
-	return parse(name, b)
+	return parse(name, b, open)
 }
 
 // parse is Load of a file whose bytes are b; name says where other files are
 // looked for.
-func parse(name string, b []byte) (*Config, []Problem) {
+func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	c := defaults()
 	read, ok := strict.Parse(name, b, c)
-	r := &report{Report: read, dir: filepath.Dir(name)}
+	r := &report{Report: read, dir: filepath.Dir(name), open: open}
 	if dir, err := filepath.Abs(r.dir); err == nil {
 		r.dir = dir
 	}
@@ -56,7 +62,8 @@ func parse(name string, b []byte) (*Config, []Problem) {
 // report knows too where the files lie that the configuration names.
 type report struct {
 	*strict.Report
-	dir string
+	dir  string
+	open bool // secrets are not read
 }
 
 // beside returns name as a path, relative ones beside the file.
@@ -76,6 +83,9 @@ func (r *report) path(p strict.Path, name string) string {
 
 // secret reads the file that a …_file key names. what says what belongs into it.
 func (r *report) secret(p strict.Path, name, what string) Secret {
+	if r.open {
+		return ""
+	}
 	s, warning, err := readSecret(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v: it should hold %s", err, what)
