@@ -16,13 +16,13 @@ type Problem = strict.Problem
 // Load reads and checks the file at name, and the secrets it names. It returns
 // every problem it finds, in the file's order; the Config is usable when none
 // is more than a warning.
-func Load(name string) (*Config, []Problem) { return load(name, false) }
+func Load(name string) (*Config, []Problem) { return loadFile(name, false) }
 
 // LoadOpen is Load without the secrets, for whoever has no business with them
 // and may not be able to read them.
-func LoadOpen(name string) (*Config, []Problem) { return load(name, true) }
+func LoadOpen(name string) (*Config, []Problem) { return loadFile(name, true) }
 
-func load(name string, open bool) (*Config, []Problem) {
+func loadFile(name string, open bool) (*Config, []Problem) {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		text := plainPath(err).Error()
