@@ -63,9 +63,9 @@ type Text struct {
 	SID, From, Service, To, Body string    // From is empty when a messaging service sends
 	At                           time.Time // it arrived
 	Accepted                     bool
-	Answered                     int  // HTTP status of the answer that left, 0: none
-	Listed                       bool // an answer to a query held it
-	Clear                        bool // its Behaviour told the client what became of it
+	Answered                     int       // HTTP status of the answer that left, 0: none
+	Listed                       time.Time // when a list last held it
+	Clear                        bool      // its Behaviour told the client what became of it
 }
 
 // Emulator is an http.Handler. Set its functions before it serves.
@@ -231,7 +231,7 @@ func (e *Emulator) list(w http.ResponseWriter, r *http.Request) {
 		if more = len(found) == size; more {
 			break
 		}
-		t.Listed = true
+		t.Listed = time.Now()
 		found = append(found, e.message(t, "delivered"))
 	}
 	uri := func(page int) string {
