@@ -317,7 +317,7 @@ func (t *Tracker) parties(c *call, out *Call) {
 		}
 	}
 	if raw != c.numRaw || c.num.Kind == "" {
-		c.numRaw, c.num = raw, number.Parse(raw, t.cfg.Region)
+		c.numRaw, c.num = raw, t.parse(raw)
 	}
 	out.Caller = Caller{Number: c.num.E164, Raw: raw, Name: callerName(name, raw)}
 	if c.dir == Inbound {
@@ -336,6 +336,22 @@ func (t *Tracker) parties(c *call, out *Call) {
 	out.Line = c.line
 }
 
+// parse reads a number, and remembers it for the next time: lines and regular
+// callers come again, and reading takes longer than all else about a call.
+func (t *Tracker) parse(raw string) number.Number {
+	if n, ok := t.numbers[raw]; ok {
+		return n
+	}
+	n := number.Parse(raw, t.cfg.Region)
+	if t.numbers == nil || len(t.numbers) >= maxNumbers {
+		t.numbers = map[string]number.Number{}
+	}
+	if len(raw) <= 32 {
+		t.numbers[strings.Clone(raw)] = n
+	}
+	return n
+}
+
 // callerName is the name shown, unless it only repeats the number.
 func callerName(name, raw string) string {
 	name = strings.TrimSpace(name)
@@ -349,7 +365,7 @@ func callerName(name, raw string) string {
 func (t *Tracker) Line(raw string) Line { return t.lineOf(raw) }
 
 func (t *Tracker) lineOf(raw string) Line {
-	l := Line{Raw: raw, Number: number.Parse(raw, t.cfg.Region).E164}
+	l := Line{Raw: raw, Number: t.parse(raw).E164}
 	for _, n := range t.cfg.Lines {
 		if glob(n.Raw, raw) || n.Number != "" && n.Number == l.Number {
 			if n.Number != "" {

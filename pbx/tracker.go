@@ -53,6 +53,8 @@ const (
 	remember = 10 * time.Second
 	// maxAttempts bounds what one call keeps: a queue rings its phones for hours.
 	maxAttempts = 200
+	// maxNumbers bounds how many numbers are remembered as read.
+	maxNumbers = 4096
 	// DefaultMaxAge closes a call that never ends.
 	DefaultMaxAge = 12 * time.Hour
 )
@@ -84,6 +86,7 @@ type Tracker struct {
 	gen      int     // counts connections to the PBX
 	warned   map[string]bool
 	trunks   map[string]bool // endpoints that calls came in by
+	numbers  map[string]number.Number
 	seq      int
 	nextAged time.Time // when to look for calls and legs past MaxAge
 
