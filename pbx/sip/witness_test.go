@@ -295,3 +295,60 @@ func TestWitnessForgets(t *testing.T) {
 		t.Errorf("left over: %d dialogs, %d keys, %d moves", w.Open(), len(w.index), len(w.recent))
 	}
 }
+
+// Whatever comes, and in whatever order: no panic, no call that is both certain
+// and unknown, nothing left behind.
+func FuzzWitness(f *testing.F) {
+	t := &testing.T{}
+	for _, script := range []string{
+		answers + "9 T>P BYE c1\n9 P>A BYE p1",
+		rings + "2 B>P INVITE i1 uri=*8 caller=102\n2 P>B 200 i1\n2.4 P>A CANCEL p1\n2.4 P>T 200 c1\n2.4 A>P 487 p1\n9 T>P BYE c1",
+		rings + "1 A>P 302 p1 | Contact: <sip:102@192.0.2.10>\n1.1 P>B INVITE p2 uri=102 caller=555\n3 B>P 200 p2\n3 P>T 200 c1\n5 A>P REFER p1 swap | Refer-To: <sip:102@x?Replaces=p2%3Bto-tag%3Dtp2%3Bfrom-tag%3Dfp2>\n9 T>P BYE c1",
+		"0 T>P INVITE c1\n0 T>P INVITE c2\n0.02 P>A INVITE p1 uri=101\n0.1 A>P 401 p1\n4 P>T 200 c1\n9 T>P CANCEL c1",
+	} {
+		var b []byte
+		for l := range strings.Lines(script) {
+			if l = strings.TrimSpace(l); l != "" {
+				f := strings.Fields(l)
+				_, p := line(t, l)
+				b = append(b, 50, f[1][0], f[1][2])
+				b = append(append(b, p.Payload...), 0)
+			}
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > 64<<10 {
+			return
+		}
+		tr := pbx.NewTracker(Tracker(pbx.Config{Site: "hq", Region: "US"}))
+		seen := map[string]bool{}
+		tr.OnCall = func(c *pbx.Call) {
+			if c.Certain && c.Outcome == pbx.Unknown || c.Outcome == "" {
+				t.Errorf("%+v", c)
+			}
+			seen[c.ID] = true
+		}
+		w := NewWitness(office(), tr.Feed)
+		at := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+		for _, m := range strings.Split(string(b), "\x00") {
+			if len(m) < 3 {
+				continue
+			}
+			src, dst := hosts[m[1]], hosts[m[2]]
+			if src == "" || dst == "" {
+				src, dst = hosts['T'], hosts['P']
+			}
+			at = at.Add(time.Duration(m[0]) * time.Duration(m[0]) * time.Millisecond)
+			w.Handle(&Packet{At: at, Src: netip.MustParseAddrPort(src + ":5060"), Dst: netip.MustParseAddrPort(dst + ":5060"), Payload: []byte(m[3:])})
+			tr.Advance(at)
+		}
+		w.Advance(at.Add(timerC))
+		w.Advance(at.Add(timerC + linger + time.Minute))
+		w.Flush()
+		tr.Flush(w.Now())
+		if len(w.orphans) != 0 || len(w.held) != 0 {
+			t.Errorf("%d orphans, %d messages held", len(w.orphans), len(w.held))
+		}
+	})
+}
