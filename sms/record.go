@@ -146,14 +146,6 @@ func (k Key) Caller(number string) string {
 	return hex.EncodeToString(m.Sum(nil)[:10])
 }
 
-// Mask shortens a number for logs: its country and its last two digits stay.
-func Mask(number string) string {
-	if len(number) < 7 {
-		return strings.Repeat("*", len(number))
-	}
-	return number[:2] + strings.Repeat("*", len(number)-4) + number[len(number)-2:]
-}
-
 // record makes a message of v that must find its subject at sequence seq.
 func record(subject string, v any, seq uint64, ttl time.Duration) (*nats.Msg, error) {
 	b, err := json.Marshal(v)

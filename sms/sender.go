@@ -20,6 +20,7 @@ import (
 	"textback/pbx"
 	"textback/pbx/bus"
 	"textback/pbx/event"
+	"textback/pbx/number"
 	"textback/rules"
 )
 
@@ -414,7 +415,7 @@ func (s *Sender) told(j *Job) {
 	_, call, _ := strings.Cut(j.Call, "/")
 	to := j.To
 	if !s.opt.ShowNumbers {
-		to = Mask(to)
+		to = number.Mask(to)
 	}
 	level := slog.LevelInfo
 	switch j.State {

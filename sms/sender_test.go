@@ -518,11 +518,3 @@ func TestRestartInTheMiddle(t *testing.T) {
 		t.Errorf("%d texts", len(d.texts()))
 	}
 }
-
-func TestMask(t *testing.T) {
-	for in, want := range map[string]string{"+12025550143": "+1********43", "101": "***", "": ""} {
-		if got := Mask(in); got != want {
-			t.Errorf("Mask(%q) = %q, want %q", in, got, want)
-		}
-	}
-}

@@ -16,7 +16,7 @@ import (
 	"textback/pbx"
 	"textback/pbx/ari"
 	"textback/pbx/bus"
-	"textback/sms"
+	"textback/pbx/number"
 )
 
 // watcher is the half of the daemon that turns what the PBX does into events.
@@ -224,7 +224,7 @@ func (w *watcher) finished(c *pbx.Call) {
 		caller = c.Caller.Raw
 	}
 	if !w.cfg.Log.ShowNumbers {
-		caller = sms.Mask(caller)
+		caller = number.Mask(caller)
 	}
 	w.log.Info("call", "call", c.ID, "direction", c.Direction, "outcome", c.Outcome, "reason", c.Reason, "caller", caller,
 		"line", lineName(c.Line), "ring", c.Ring.Round(time.Millisecond), "wait", c.Wait.Round(time.Millisecond), "certain", c.Certain, "gaps", c.Gaps)

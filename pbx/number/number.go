@@ -100,3 +100,27 @@ func valid(s, region string) (Number, bool) {
 	}
 	return Number{Kind: External, E164: phonenumbers.Format(p, phonenumbers.E164), Region: phonenumbers.GetRegionCodeForNumber(p)}, true
 }
+
+// Mask hides the middle of a phone number: "+12025550143" becomes "+12*******43".
+// Senders that are names or short codes stay as they are.
+func Mask(s string) string {
+	digits := 0
+	for _, r := range s {
+		if r >= '0' && r <= '9' {
+			digits++
+		}
+	}
+	if digits < 7 {
+		return s
+	}
+	b, seen := []byte(s), 0
+	for i, c := range b {
+		if c >= '0' && c <= '9' {
+			if seen >= 2 && seen < digits-2 {
+				b[i] = '*'
+			}
+			seen++
+		}
+	}
+	return string(b)
+}

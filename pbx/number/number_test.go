@@ -57,3 +57,14 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestMask(t *testing.T) {
+	for in, want := range map[string]string{
+		"+12025550143": "+12*******43", "12345": "12345", "Office": "Office", "": "",
+		"1234567": "12***67", "(202) 555-0143": "(20*) ***-**43",
+	} {
+		if got := Mask(in); got != want {
+			t.Errorf("%s: got %s, want %s", in, got, want)
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"textback/pbx/number"
 	"textback/sms"
 )
 
@@ -28,33 +29,9 @@ func (l Log) Submit(ctx context.Context, m sms.Message) (sms.Receipt, error) {
 	}
 	from, to := m.From, m.To
 	if !l.ShowNumbers {
-		from, to = Mask(from), Mask(to)
+		from, to = number.Mask(from), number.Mask(to)
 	}
 	logger.LogAttrs(ctx, slog.LevelInfo, "not sent, the transport is log: this text would have gone out",
 		slog.String("id", m.ID), slog.String("from", from), slog.String("to", to), slog.String("text", m.Body))
 	return sms.Receipt{ProviderID: m.ID, Status: "logged"}, nil
-}
-
-// Mask hides the middle of a phone number: "+12025550143" becomes "+12*******43".
-// Senders that are names or short codes stay as they are.
-func Mask(number string) string {
-	digits := 0
-	for _, r := range number {
-		if r >= '0' && r <= '9' {
-			digits++
-		}
-	}
-	if digits < 7 {
-		return number
-	}
-	b, seen := []byte(number), 0
-	for i, c := range b {
-		if c >= '0' && c <= '9' {
-			if seen >= 2 && seen < digits-2 {
-				b[i] = '*'
-			}
-			seen++
-		}
-	}
-	return string(b)
 }
