@@ -185,6 +185,8 @@ func (s *Sender) onLine(ctx context.Context, j *Job) (bool, error) {
 
 // caughtUp waits, a little, until every call stored by now has been planned.
 func (s *Sender) caughtUp(ctx context.Context) error {
+	ctx, cancel := bus.WhileConnected(ctx, s.opt.NC)
+	defer cancel()
 	js, err := jetstream.New(s.opt.NC)
 	if err != nil {
 		return err

@@ -324,26 +324,10 @@ func (p *Publisher) runCalls(ctx context.Context) {
 	}
 }
 
-// whileConnected ends with the connection: an answer never comes over one that
-// broke, and waiting for it would hold up all else after NATS is back.
-func (p *Publisher) whileConnected(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	away := p.opt.NC.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	go func() {
-		select {
-		case <-away:
-			cancel()
-		case <-ctx.Done():
-		}
-		p.opt.NC.RemoveStatusListener(away)
-	}()
-	return ctx, cancel
-}
-
 // store publishes one call. Another verdict on the same call may already be
 // stored: the first one counts, for everybody.
 func (p *Publisher) store(ctx context.Context, s spooled) error {
-	ctx, cancel := p.whileConnected(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	m := nats.NewMsg(event.IngestPrefix + event.Tail(s.call))
 	m.Data = s.data
@@ -352,9 +336,6 @@ func (p *Publisher) store(ctx context.Context, s spooled) error {
 	m.Header.Set("ce-id", event.ID(s.call))
 	m.Header.Set("ce-type", event.Type)
 	_, err := Publish(ctx, p.opt.NC, m)
-	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("publish %s: %w", m.Subject, nats.ErrDisconnected)
-	}
 	if !errors.Is(err, ErrWrongSequence) {
 		return err
 	}
@@ -446,7 +427,7 @@ func (p *Publisher) flushLive(ctx context.Context) error {
 }
 
 func (p *Publisher) publishLive(ctx context.Context, subject string, c *pbx.Call) error {
-	ctx, cancel := p.whileConnected(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if c == nil {
 		return Purge(ctx, p.opt.NC, LiveStream, subject)
@@ -468,7 +449,7 @@ func Purge(ctx context.Context, nc *nats.Conn, stream, subject string) error {
 	if err != nil {
 		return err
 	}
-	r, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.PURGE."+stream, req)
+	r, err := request(ctx, nc, &nats.Msg{Subject: "$JS.API.STREAM.PURGE." + stream, Data: req})
 	if err != nil {
 		return fmt.Errorf("purge %s: %w", subject, err)
 	}

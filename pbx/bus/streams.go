@@ -165,10 +165,43 @@ func (e *apiError) err(what string) error {
 	return fmt.Errorf("%s: %s (error %d)", what, e.Description, e.ErrCode)
 }
 
+// WhileConnected ends, with nats.ErrDisconnected as its cause, when nc loses its
+// connection: an answer never comes over one that broke, and waiting for it
+// would hold up all else after NATS is back.
+func WhileConnected(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	away := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	go func() {
+		select {
+		case <-away:
+			cancel(nats.ErrDisconnected)
+		case <-ctx.Done():
+		}
+		nc.RemoveStatusListener(away)
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// request waits for one answer, as long as ctx and the connection last.
+func request(ctx context.Context, nc *nats.Conn, m *nats.Msg) (*nats.Msg, error) {
+	ctx, cancel := WhileConnected(ctx, nc)
+	defer cancel()
+	r, err := nc.RequestMsgWithContext(ctx, m)
+	return r, lost(ctx, err)
+}
+
+// lost says that it was the connection that ended ctx.
+func lost(ctx context.Context, err error) error {
+	if err != nil && errors.Is(context.Cause(ctx), nats.ErrDisconnected) {
+		return nats.ErrDisconnected
+	}
+	return err
+}
+
 // Publish stores one message and returns its sequence. An error that is not
 // ErrWrongSequence leaves open whether it was stored.
 func Publish(ctx context.Context, nc *nats.Conn, m *nats.Msg) (uint64, error) {
-	r, err := nc.RequestMsgWithContext(ctx, m)
+	r, err := request(ctx, nc, m)
 	if err != nil {
 		return 0, fmt.Errorf("publish %s: %w", m.Subject, err)
 	}
@@ -225,7 +258,7 @@ func GetLast(ctx context.Context, nc *nats.Conn, stream, subject string) (*Msg, 
 		return nil, err
 	}
 	what := "read " + subject
-	r, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+stream, req)
+	r, err := request(ctx, nc, &nats.Msg{Subject: "$JS.API.STREAM.MSG.GET." + stream, Data: req})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
@@ -265,6 +298,8 @@ func GetAll(ctx context.Context, nc *nats.Conn, stream, filter string) ([]Msg, e
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := WhileConnected(ctx, nc)
+	defer cancel()
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
@@ -278,7 +313,7 @@ func GetAll(ctx context.Context, nc *nats.Conn, stream, filter string) ([]Msg, e
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, err)
+			return nil, fmt.Errorf("%s: %w", what, lost(ctx, err))
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
