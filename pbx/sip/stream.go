@@ -233,3 +233,21 @@ func Looks(b []byte) bool {
 	}
 	return startsMessage(line)
 }
+
+// methods of SIP (RFC 3261 and its extensions).
+var methods = []string{"INVITE ", "ACK ", "BYE ", "CANCEL ", "REGISTER ", "OPTIONS ", "SUBSCRIBE ", "NOTIFY ", "MESSAGE ", "INFO ", "UPDATE ", "PRACK ", "REFER ", "PUBLISH "}
+
+// Begins tells whether a segment may begin a SIP message, of whose first line it
+// may hold a part only.
+func Begins(b []byte) bool {
+	b = bytes.TrimLeft(b, "\r\n")
+	if bytes.HasPrefix(b, []byte("SIP/2.0 ")) {
+		return true
+	}
+	for _, m := range methods {
+		if bytes.HasPrefix(b, []byte(m)) {
+			return true
+		}
+	}
+	return false
+}

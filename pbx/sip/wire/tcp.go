@@ -67,7 +67,7 @@ func (t *streams) segment(src, dst netip.Addr, b []byte, at time.Time) {
 	f := flowOf(s, d)
 	if _, known := t.known[f]; !known {
 		p := b[head:]
-		if !sip.Looks(p) && !(t.a.opt.HEP != nil && len(p) >= 6 && looksHEP(append(p[:len(p):len(p)], make([]byte, 16)...))) {
+		if !sip.Begins(p) && !(t.a.opt.HEP != nil && len(p) >= 6 && looksHEP(append(p[:len(p):len(p)], make([]byte, 16)...))) {
 			return
 		}
 		if len(t.known) >= maxFlows {
