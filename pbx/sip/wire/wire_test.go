@@ -21,7 +21,7 @@ var at = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // message is a SIP message of about n bytes.
 func message(id string, n int) []byte {
-	body := strings.Repeat("x", max(0, n-200))
+	body := strings.Repeat("a=line\r\n", max(0, n-200)/8)
 	return fmt.Appendf(nil, "INVITE sip:5551000@192.0.2.10 SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.7;branch=z9hG4bK%s\r\nCall-ID: %s\r\nCSeq: 1 INVITE\r\nContent-Length: %d\r\n\r\n%s", id, id, len(body), body)
 }
 
