@@ -31,8 +31,8 @@ bench: ## each compares two things in one run
 bench-short: ## the same, once each: that they run
 	$(GO) test -run '^$$' -bench . -benchtime 20x ./...
 
-chaos: ## kill -9 at random points, 200 calls and more
-	TEXTBACK_CHAOS=200 $(GO) test -count 1 -timeout 60m -run 'Kill|Chaos|Crash' -v ./...
+chaos: ## kill -9 at every point of a text's life and at random ones, 200 calls and more
+	TEXTBACK_CHAOS=200 $(GO) test -count 1 -p 1 -timeout 60m -run 'Kill|Chaos|Restart' -v ./sms/... ./pbx/bus ./cmd/textback/...
 
 clean:
 	rm -f textback
