@@ -11,7 +11,7 @@ import (
 type Ports struct{ First, Last uint16 }
 
 // maxRanges keeps the filter's jumps within the byte that they have.
-const maxRanges = 32
+const maxRanges = 24
 
 // outgoing is the packet type of what this host sends, as the kernel counts.
 const outgoing = 4
