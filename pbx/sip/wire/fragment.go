@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -35,62 +36,91 @@ type part struct {
 // fragments are the datagrams that are not whole yet.
 type fragments struct {
 	m     map[fragKey]*datagram
-	order []fragKey // oldest first; may hold keys that are gone
+	order []waiting // oldest first; may hold some that are whole or dropped by now
+}
+
+type waiting struct {
+	fragKey
+	d *datagram
+}
+
+func (f *fragments) live(w waiting) bool { return f.m[w.fragKey] == w.d }
+
+// begin makes room for a datagram's first fragment.
+func (a *Assembler) begin(k fragKey, at time.Time) *datagram {
+	f := &a.frags
+	if f.m == nil {
+		f.m = map[fragKey]*datagram{}
+	}
+	if len(f.order) >= 2*maxDatagrams {
+		f.order = slices.DeleteFunc(f.order, func(w waiting) bool { return !f.live(w) })
+	}
+	for len(f.m) >= maxDatagrams {
+		a.giveUp()
+	}
+	d := &datagram{total: -1, first: at}
+	f.m[k] = d
+	f.order = append(f.order, waiting{k, d})
+	return d
+}
+
+// giveUp drops the oldest datagram.
+func (a *Assembler) giveUp() {
+	f := &a.frags
+	if f.live(f.order[0]) {
+		delete(f.m, f.order[0].fragKey)
+		a.drop("fragment lost")
+	}
+	f.order[0] = waiting{}
+	f.order = f.order[1:]
 }
 
 func (a *Assembler) fragment(k fragKey, off int, more bool, b []byte, cut bool, at time.Time) {
 	f := &a.frags
-	if off+len(b) > maxDatagram {
+	d := f.m[k]
+	bad := func() {
+		// An attack or an error (RFC 5722): none of the datagram can be relied on.
+		delete(f.m, k)
 		a.drop("bad fragment")
+	}
+	if len(b) == 0 || off+len(b) > maxDatagram || more && !cut && len(b)%8 != 0 {
+		bad()
 		return
 	}
-	d := f.m[k]
 	if d == nil {
-		if f.m == nil {
-			f.m = map[fragKey]*datagram{}
-		}
-		for len(f.m) >= maxDatagrams {
-			delete(f.m, f.order[0])
-			f.order = f.order[1:]
-			a.drop("fragment lost")
-		}
-		d = &datagram{total: -1, first: at}
-		f.m[k] = d
-		f.order = append(f.order, k)
+		d = a.begin(k, at)
 	}
 	d.cut = d.cut || cut
+	end, have := 0, len(b)
 	for _, p := range d.parts {
 		if p.off == off && len(p.b) == len(b) {
 			return // the same again
 		}
 		if off < p.off+len(p.b) && p.off < off+len(b) {
-			// Overlaps are an attack or an error (RFC 5722); the datagram is dropped.
-			delete(f.m, k)
-			a.drop("bad fragment")
+			bad()
 			return
 		}
+		end, have = max(end, p.off+len(p.b)), have+len(p.b)
 	}
-	if len(d.parts) >= maxFragments {
-		delete(f.m, k)
-		a.drop("bad fragment")
+	end = max(end, off+len(b))
+	if !more {
+		if d.total >= 0 {
+			bad() // two ends
+			return
+		}
+		d.total = off + len(b)
+	}
+	if len(d.parts) >= maxFragments || d.total >= 0 && end > d.total {
+		bad()
 		return
 	}
 	d.parts = append(d.parts, part{off, append([]byte(nil), b...)})
-	if !more {
-		d.total = off + len(b)
-	}
-	have := 0
-	for _, p := range d.parts {
-		have += len(p.b)
-	}
 	if d.total < 0 || have < d.total {
 		return
 	}
+	// Parts that do not overlap, do not reach beyond the end and are as long as the
+	// whole leave no gap.
 	delete(f.m, k)
-	if have > d.total {
-		a.drop("bad fragment")
-		return
-	}
 	whole := make([]byte, d.total)
 	for _, p := range d.parts {
 		copy(whole[p.off:], p.b)
@@ -98,14 +128,20 @@ func (a *Assembler) fragment(k fragKey, off int, more bool, b []byte, cut bool, 
 	a.transport(k.proto, k.src, k.dst, whole, d.cut, at)
 }
 
-func (f *fragments) expire(now time.Time) {
-	for len(f.order) > 0 {
-		d := f.m[f.order[0]]
-		if d != nil && now.Sub(d.first) < fragmentsFor {
-			return
-		}
-		delete(f.m, f.order[0])
-		f.order = f.order[1:]
+// expireFragments gives up the datagrams that began too long ago.
+func (a *Assembler) expireFragments(now time.Time) {
+	f := &a.frags
+	for len(f.order) > 0 && (!f.live(f.order[0]) || now.Sub(f.order[0].d.first) >= fragmentsFor) {
+		a.giveUp()
 	}
-	f.order = nil
+	if len(f.order) == 0 {
+		f.order = nil
+	}
+}
+
+// closeFragments gives up all that wait.
+func (a *Assembler) closeFragments() {
+	for len(a.frags.order) > 0 {
+		a.giveUp()
+	}
 }

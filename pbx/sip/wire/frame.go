@@ -283,9 +283,12 @@ func (a *Assembler) hep(b []byte, at time.Time) {
 
 // Advance lets time pass: what was lost of streams and datagrams is given up.
 func (a *Assembler) Advance(now time.Time) {
-	a.frags.expire(now)
+	a.expireFragments(now)
 	a.tcp.expire(now)
 }
 
 // Close gives up what is incomplete.
-func (a *Assembler) Close() { a.tcp.close() }
+func (a *Assembler) Close() {
+	a.closeFragments()
+	a.tcp.close()
+}
