@@ -42,10 +42,14 @@ var withheld = map[string]bool{
 	"<unknown>": true, "id_unavailable": true, "outofarea": true, "null": true,
 }
 
+var unspaced = strings.NewReplacer(" ", "", "-", "", ".", "")
+
 // Withheld reports whether s is a word that stands for a withheld number.
 func Withheld(s string) bool {
-	s = strings.ToLower(strings.NewReplacer(" ", "", "-", "", ".", "").Replace(strings.TrimSpace(s)))
-	return withheld[s]
+	if len(s) > 64 || s != "" && (s[0] == '+' || s[0] >= '1' && s[0] <= '9') {
+		return false // a number, as most are
+	}
+	return withheld[strings.ToLower(unspaced.Replace(strings.TrimSpace(s)))]
 }
 
 // Parse reads raw as dialled in region (ISO 3166-1 alpha-2, such as "US").

@@ -46,6 +46,7 @@ func (w *Witness) answer(h *hop, at time.Time, m *message) {
 	case h.up():
 	case m.status == 401 || m.status == 407 || m.status == 422:
 		h.authAt = at
+		w.soon = append(w.soon, h.s)
 	default:
 		w.final(h, at, m)
 	}
@@ -266,6 +267,7 @@ func (w *Witness) ack(s *session, p *Packet, m *message) {
 	if h := s.byBranch(m); h != nil {
 		if h.open() && !h.up() && h.authAt.IsZero() {
 			h.replied, h.ackedAt = true, p.At // the refusal may only be late
+			w.soon = append(w.soon, s)
 		}
 		return
 	}

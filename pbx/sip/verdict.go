@@ -14,6 +14,7 @@ import (
 func (w *Witness) endRoot(h *hop, at time.Time, byCaller bool) {
 	w.release(at)
 	h.endedAt = at
+	w.soon = append(w.soon, h.s)
 	w.unlist(h)
 	delete(w.alone, h)
 	hungUp := at
@@ -270,11 +271,33 @@ func (w *Witness) Advance(now time.Time) {
 		old++
 	}
 	w.recent = slices.Delete(w.recent, 0, old)
+	late := w.soon[:0]
+	for _, s := range w.soon {
+		if w.look(s, now); s.soon() {
+			late = append(late, s)
+		}
+	}
+	clear(w.soon[len(late):])
+	w.soon = late
+	if now.Sub(w.lookedAt) < lookEvery {
+		return
+	}
+	w.lookedAt = now
 	for k, s := range w.sessions {
 		if w.look(s, now) {
 			delete(w.sessions, k)
 		}
 	}
+}
+
+// soon tells whether something of the session is decided within moments.
+func (s *session) soon() bool {
+	for _, h := range s.hops {
+		if h.open() && !h.up() && (!h.ackedAt.IsZero() || !h.authAt.IsZero()) || !h.open() && h.role.root() && !h.silenced {
+			return true
+		}
+	}
+	return false
 }
 
 // release takes messages held since before as they are: what they belong to was

@@ -45,7 +45,10 @@ const (
 	prompt = 500 * time.Millisecond
 	// challenge is how long whoever was challenged may take to try again.
 	challenge = 5 * time.Second
-	// sweepEvery is how often dialogs are looked through for the above.
+	// lookEvery is how often all dialogs are looked through for what takes longer.
+	lookEvery = 2 * time.Second
+	// sweepEvery is how often dialogs are looked through in which something is
+	// decided within moments.
 	sweepEvery = 100 * time.Millisecond
 )
 
@@ -215,6 +218,8 @@ type Witness struct {
 	index    map[string][]*hop // open roots by what their legs may be known by
 	recent   []move            // newest last
 	orphans  []*hop
+	soon     []*session          // to be looked at in moments
+	lookedAt time.Time           // when all sessions were looked at
 	alone    map[*hop]bool       // open roots from inside that were answered by the PBX itself
 	phones   map[string]bool     // suffixes of users known to be phones
 	held     []Packet            // messages that came before the one they belong to

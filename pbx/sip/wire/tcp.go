@@ -25,7 +25,10 @@ const (
 type streams struct {
 	a         *Assembler
 	assembler *reassembly.Assembler
-	known     map[flow]time.Time // connections, and when they last spoke
+	known     map[flow]*known
+	last      uint64            // number of the newest connection
+	live      int               // connections that the assembler holds, old ones of known flows too
+	ends      [2]netip.AddrPort // source and destination of the segment at hand
 	swept     time.Time
 	ctx       captured
 	tcp       layers.TCP
@@ -41,13 +44,33 @@ func flowOf(a, b netip.AddrPort) flow {
 	return flow{a, b}
 }
 
+// known is a flow's present connection. A phone that was switched off comes again
+// from the same port: to the assembler each of its connections is one of its own,
+// or it would take the new one's bytes for old ones sent again.
+type known struct {
+	id   uint64
+	at   time.Time // when it last spoke
+	next [2]uint32 // sequence numbers, of the lower end and of the higher
+	has  [2]bool
+}
+
+// far is more than a window: a segment that begins a message so far away from the
+// one before belongs to another connection, whose SYN was not seen.
+const far = 8 << 20
+
+// another tells whether a segment that begins a message is another connection's.
+func (k *known) another(side int, seq uint32) bool {
+	d := int32(seq - k.next[side])
+	return k.has[side] && (d > far || d < -far)
+}
+
 // captured is the reassembly's context: when a segment was captured.
 type captured struct{ ci gopacket.CaptureInfo }
 
 func (c *captured) GetCaptureInfo() gopacket.CaptureInfo { return c.ci }
 
 func (t *streams) init(a *Assembler) {
-	t.a, t.known = a, map[flow]time.Time{}
+	t.a, t.known = a, map[flow]*known{}
 	t.assembler = reassembly.NewAssembler(reassembly.NewStreamPool(factory{a}))
 	t.assembler.MaxBufferedPagesPerConnection, t.assembler.MaxBufferedPagesTotal = pagesPerFlow, pagesInAll
 }
@@ -64,35 +87,59 @@ func (t *streams) segment(src, dst netip.Addr, b []byte, at time.Time) {
 		return
 	}
 	s, d := netip.AddrPortFrom(src, binary.BigEndian.Uint16(b)), netip.AddrPortFrom(dst, binary.BigEndian.Uint16(b[2:]))
-	f := flowOf(s, d)
-	if _, known := t.known[f]; !known {
-		p := b[head:]
-		if !sip.Begins(p) && !(t.a.opt.HEP != nil && len(p) >= 6 && looksHEP(append(p[:len(p):len(p)], make([]byte, 16)...))) {
+	f, side := flowOf(s, d), 0
+	if s != f.lo {
+		side = 1
+	}
+	seq, flags, p := binary.BigEndian.Uint32(b[4:]), b[13], b[head:]
+	if flags&flagSYN != 0 {
+		delete(t.known, f) // it begins anew
+	}
+	k := t.known[f]
+	if k == nil || k.another(side, seq) {
+		begins := sip.Begins(p) || t.a.opt.HEP != nil && len(p) >= 6 && looksHEP(append(p[:len(p):len(p)], make([]byte, 16)...))
+		switch {
+		case !begins && k == nil:
 			return
-		}
-		if len(t.known) >= maxFlows {
+		case begins && t.live >= maxFlows:
 			t.a.drop("too many connections")
 			return
+		case begins:
+			t.last++
+			k = &known{id: t.last}
+			t.known[f] = k
 		}
 	}
-	t.known[f] = at
+	k.at = at
+	if len(p) > 0 {
+		k.next[side], k.has[side] = seq+uint32(len(p)), true
+	}
 	if err := t.tcp.DecodeFromBytes(b, gopacket.NilDecodeFeedback); err != nil {
 		t.a.drop("truncated")
 		return
 	}
+	t.ends = [2]netip.AddrPort{s, d}
 	t.ctx.ci = gopacket.CaptureInfo{Timestamp: at, CaptureLength: len(b), Length: len(b)}
-	t.assembler.AssembleWithContext(gopacket.NewFlow(endpointType(src), src.AsSlice(), dst.AsSlice()), &t.tcp, &t.ctx)
-	if t.tcp.RST {
+	t.assembler.AssembleWithContext(k.flow(side), &t.tcp, &t.ctx)
+	if flags&flagRST != 0 {
 		delete(t.known, f)
 	}
 	t.expire(at)
 }
 
-func endpointType(a netip.Addr) gopacket.EndpointType {
-	if a.Is4() {
-		return layers.EndpointIPv4
+const (
+	flagSYN = 2
+	flagRST = 4
+)
+
+// flow names the connection to the assembler, in the place of addresses.
+func (k *known) flow(side int) gopacket.Flow {
+	var ends [2][9]byte
+	for i := range ends {
+		binary.BigEndian.PutUint64(ends[i][:], k.id)
+		ends[i][8] = byte(i)
 	}
-	return layers.EndpointIPv6
+	return gopacket.NewFlow(layers.EndpointIPv6, ends[side][:], ends[1-side][:])
 }
 
 // expire passes over what is missing for too long, and forgets silent connections.
@@ -102,8 +149,8 @@ func (t *streams) expire(now time.Time) {
 	}
 	t.swept = now
 	t.assembler.FlushWithOptions(reassembly.FlushOptions{T: now.Add(-gapWait), TC: now.Add(-flowIdle)})
-	for f, last := range t.known {
-		if now.Sub(last) > flowIdle {
+	for f, k := range t.known {
+		if now.Sub(k.at) > flowIdle {
 			delete(t.known, f)
 		}
 	}
@@ -114,12 +161,9 @@ func (t *streams) close() { t.assembler.FlushAll() }
 type factory struct{ a *Assembler }
 
 // New begins a connection; both directions are told apart by their own Stream.
-func (f factory) New(netFlow, tcpFlow gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerContext) reassembly.Stream {
-	addr := func(e, port gopacket.Endpoint) netip.AddrPort {
-		ip, _ := netip.AddrFromSlice(e.Raw())
-		return netip.AddrPortFrom(ip, binary.BigEndian.Uint16(port.Raw()))
-	}
-	return &connection{a: f.a, ends: [2]netip.AddrPort{addr(netFlow.Src(), tcpFlow.Src()), addr(netFlow.Dst(), tcpFlow.Dst())}}
+func (f factory) New(_, _ gopacket.Flow, _ *layers.TCP, _ reassembly.AssemblerContext) reassembly.Stream {
+	f.a.tcp.live++
+	return &connection{a: f.a, ends: f.a.tcp.ends}
 }
 
 // connection is one TCP connection, from the end that was seen first.
@@ -183,4 +227,7 @@ func (c *connection) hep(b []byte, at time.Time) []byte {
 }
 
 // ReassemblyComplete ends the connection.
-func (c *connection) ReassemblyComplete(reassembly.AssemblerContext) bool { return true }
+func (c *connection) ReassemblyComplete(reassembly.AssemblerContext) bool {
+	c.a.tcp.live--
+	return true
+}
