@@ -29,7 +29,9 @@
 //
 // # Never none
 //
-// A call is acknowledged to CALLS only once its job is stored. A job carries
+// A call is acknowledged to CALLS only once its job is stored, and the next one
+// comes only then, after a kill too: in the order in which they ended. It leaves
+// LIVE only once it is in CALLS, so that no call is in neither. A job carries
 // its due time; the timer that wakes it is a message schedule in the same
 // batch, and a scan at start and every minute finds jobs whose timer was lost.
 // What the provider definitely did not take is tried again while it is fresh.

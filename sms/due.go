@@ -94,6 +94,9 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	}
 	now := s.opt.Now()
 	switch {
+	case j.State == Submitting && s.neverHanded(&j):
+		// This process stored it and was never told so, because NATS went away.
+		// All guards are asked again.
 	case j.State == Submitting:
 		return s.recover(ctx, &j, jseq, now)
 	case j.State != Scheduled:
@@ -217,6 +220,7 @@ func (s *Sender) caughtUp(ctx context.Context) error {
 
 // submit hands the job over and stores the answer.
 func (s *Sender) submit(ctx context.Context, j *Job) error {
+	s.handed.Store(j.ID, true)
 	sctx, cancel := context.WithTimeout(ctx, s.opt.SubmitTimeout)
 	start := time.Now()
 	r, err := s.opt.Transport.Submit(sctx, Message{ID: j.ID, From: j.From, To: j.To, Body: j.Body})
@@ -224,7 +228,18 @@ func (s *Sender) submit(ctx context.Context, j *Job) error {
 	if s.opt.Submitted != nil {
 		s.opt.Submitted(time.Since(start))
 	}
-	return s.answer(ctx, j, r, err)
+	if err := s.answer(ctx, j, r, err); err != nil {
+		return err
+	}
+	s.handed.Delete(j.ID)
+	return nil
+}
+
+// neverHanded reports whether j is this process's to submit and was not handed
+// to the transport. It needs the caller's lock: under it nobody is just about to.
+func (s *Sender) neverHanded(j *Job) bool {
+	_, handed := s.handed.Load(j.ID)
+	return j.Owner == s.owner && !handed
 }
 
 // answer stores what a submission came to. It is repeated until it is stored:

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"textback/pbx"
@@ -76,5 +77,43 @@ func TestGotThroughIsToldLate(t *testing.T) {
 				t.Errorf("%d texts", len(got))
 			}
 		})
+	}
+}
+
+// A job was stored as submitting, and NATS went away before the sender knew.
+// Nobody has submitted it: the same process must, if nothing stands against it now.
+func TestSubmittingWithoutKnowing(t *testing.T) {
+	o, d := open(t, t.TempDir()), &desk{}
+	s := o.sender("10m", d, nil)
+	stored := func(call string) {
+		o.state(call, Scheduled)
+		j := o.jobs()[call]
+		seq, err := read(o.ctx(), o.nc, Stream, jobSubject(j.ID), j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		j.State, j.Owner, j.Attempt, j.SubmittedAt, j.DueAt = Submitting, s.owner, 1, time.Now(), time.Now()
+		m, err := record(jobSubject(j.ID), j, seq, jobTTL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range []*nats.Msg{m, message(dueSubject(j.ID), nil, dueTTL)} {
+			if _, err := bus.Publish(o.ctx(), o.nc, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fine := o.finish(missed(sarah))
+	stop := o.finish(missed(bob))
+	o.state(stop, Scheduled)
+	if err := o.out.Set(o.ctx(), bob, true, "admin"); err != nil {
+		t.Fatal(err)
+	}
+	stored(fine)
+	stored(stop)
+	o.state(fine, Sent)
+	o.state(stop, Cancelled)
+	if got := d.texts(); len(got) != 1 || got[0].To != sarah {
+		t.Errorf("%+v", got)
 	}
 }

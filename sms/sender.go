@@ -66,6 +66,7 @@ type Sender struct {
 	owner   string
 	planned atomic.Uint64 // last call's sequence that this process has planned
 	locks   callerLocks
+	handed  sync.Map // ids of jobs that the transport was given, until its answer is stored
 	wg      sync.WaitGroup
 	slots   chan struct{}   // bounds concurrent submissions
 	quit    context.Context // ends some seconds after Run's: answers are stored until then
