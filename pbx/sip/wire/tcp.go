@@ -111,7 +111,7 @@ func (t *streams) segment(src, dst netip.Addr, b []byte, at time.Time) {
 		}
 	}
 	k.at = at
-	if len(p) > 0 {
+	if len(p) > 0 && !k.another(side, seq) {
 		k.next[side], k.has[side] = seq+uint32(len(p)), true
 	}
 	if err := t.tcp.DecodeFromBytes(b, gopacket.NilDecodeFeedback); err != nil {
@@ -171,8 +171,9 @@ type connection struct {
 	a    *Assembler
 	ends [2]netip.AddrPort
 	half [2]struct {
-		sip sip.Stream
-		hep []byte
+		sip   sip.Stream
+		hep   []byte
+		isHEP bool
 	}
 }
 
@@ -198,7 +199,10 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 		c.a.drop("segment lost")
 	}
 	at := ac.GetCaptureInfo().Timestamp
-	if len(h.hep) > 0 || c.a.opt.HEP != nil && h.sip.Idle() && len(b) >= 4 && (string(b[:4]) == "HEP3" || string(b[:4]) == "EEP3") {
+	if !h.isHEP && c.a.opt.HEP != nil && h.sip.Idle() && len(b) >= 4 {
+		h.isHEP = magic(b) == 0
+	}
+	if h.isHEP {
 		h.hep = c.hep(append(h.hep, b...), at)
 		return
 	}
@@ -207,23 +211,43 @@ func (c *connection) ReassembledSG(sg reassembly.ScatterGather, ac reassembly.As
 	}
 }
 
-// hep takes the whole packets off b and returns the rest.
+// magic is where the next HEP packet begins in b, which may end within its first
+// four bytes; len(b) when none does.
+func magic(b []byte) int {
+	for i := range b {
+		if m := b[i:min(i+4, len(b))]; string(m) == "HEP3"[:len(m)] || string(m) == "EEP3"[:len(m)] {
+			return i
+		}
+	}
+	return len(b)
+}
+
+// hep takes the whole packets off b, which is its own, and returns the rest.
 func (c *connection) hep(b []byte, at time.Time) []byte {
-	for len(b) >= 6 && (string(b[:4]) == "HEP3" || string(b[:4]) == "EEP3") {
+	for len(b) > 0 {
+		if skip := magic(b); skip > 0 {
+			c.a.drop("no HEP") // up to the next packet
+			b = b[skip:]
+			continue
+		}
+		if len(b) < 6 {
+			break
+		}
 		n := int(binary.BigEndian.Uint16(b[4:]))
 		if n < 6 {
-			return nil
+			b = b[1:]
+			continue
 		}
 		if n > len(b) {
-			return append([]byte(nil), b...)
+			break
 		}
 		c.a.hep(b[:n], at)
 		b = b[n:]
 	}
-	if len(b) < 6 {
-		return append([]byte(nil), b...)
+	if len(b) == 0 {
+		return nil
 	}
-	return nil
+	return b
 }
 
 // ReassemblyComplete ends the connection.
