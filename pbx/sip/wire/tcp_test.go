@@ -157,3 +157,32 @@ func TestTCPHEP(t *testing.T) {
 		}
 	}
 }
+
+// A lost segment of HEP costs its packets; junk is passed over.
+func TestTCPHEPLost(t *testing.T) {
+	packet := string(append([]byte("HEP3\x00\x40"), make([]byte, 58)...))
+	c := newCollector()
+	c.opt.HEP = func(b []byte, at time.Time) (sip.Packet, error) {
+		return sip.Packet{At: at, Payload: message("h", 300)}, nil
+	}
+	talk(c, at, segment(t, false, 1, "", packet+packet[:20]), segment(t, false, 165, "", packet[30:]+packet+packet[:10]), segment(t, false, 165+34+64+10, "", packet[10:]))
+	c.Advance(at.Add(3 * time.Second))
+	if len(c.got) != 3 || c.Counts().Dropped["segment lost"] != 1 || c.Counts().Dropped["no HEP"] != 1 {
+		t.Errorf("%d packets, %v", len(c.got), c.Counts().Dropped)
+	}
+	c.got = nil
+	talk(c, at.Add(4*time.Second), segment(t, false, 165+34+128, "", "HEP3\x00\x01what is this"+packet))
+	if len(c.got) != 1 {
+		t.Errorf("after junk: %d packets, %v", len(c.got), c.Counts().Dropped)
+	}
+}
+
+// A connection that was cut off comes again without its SYN seen, with a ping first.
+func TestTCPAgainUnseen(t *testing.T) {
+	c := newCollector()
+	a, b := string(message("a", 300)), string(message("b", 300))
+	talk(c, at, segment(t, false, 4_000_000_000, "", a), segment(t, false, 2_500_000_000, "", "\r\n\r\n"), segment(t, false, 2_500_000_004, "", b))
+	if ids(c) != "a b" {
+		t.Errorf("%q %v", ids(c), c.Counts().Dropped)
+	}
+}
