@@ -7,15 +7,16 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"textback/pbx/sip"
 )
 
-// Why a packet is not taken; Counts name them by their first words.
+// Why a packet is not taken. Decode and SIP return these as they are: their
+// texts are the reasons in sip.Counts.
 var (
 	ErrNotHEP    = errors.New("no HEP")
 	ErrTruncated = errors.New("truncated")
@@ -27,8 +28,7 @@ var (
 const (
 	// MaxPacket is the longest packet taken: what a length field can say.
 	MaxPacket = 1<<16 - 1
-	// freeswitchCut is the length at which FreeSWITCH cuts payloads.
-	freeswitchCut = 16_000
+	sipType   = 1 // chunk 11
 )
 
 // A Packet is one HEP packet. Its slices share the datagram's memory, unless the
@@ -37,16 +37,18 @@ type Packet struct {
 	Src, Dst    netip.AddrPort
 	Time        time.Time // by the sender's clock; zero when it does not say
 	Type        uint8     // 1 is SIP
+	Version     uint8     // 1 to 3
 	Agent       uint32
 	Key         []byte
 	Payload     []byte
 	Correlation []byte
 	Node        []byte
+
+	deflated []byte // chunk 16, until inflate
 }
 
 // Chunk types of HEPv3 for vendor 0.
 const (
-	chunkFamily      = 1
 	chunkSrc4        = 3
 	chunkDst4        = 4
 	chunkSrc6        = 5
@@ -77,11 +79,19 @@ func Length(b []byte) (int, error) {
 	return n, nil
 }
 
-// Decode reads a HEP packet of any version into p.
+// Decode reads a HEP packet of any version into p. What follows the packet in b
+// is passed over. It is safe for concurrent use with different p.
 func Decode(b []byte, p *Packet) error {
-	*p = Packet{Type: 1}
+	if err := p.decode(b); err != nil {
+		return err
+	}
+	return p.inflate()
+}
+
+func (p *Packet) decode(b []byte) error {
+	*p = Packet{Type: sipType, Version: 3}
 	if len(b) >= 3 && (b[0] == 1 || b[0] == 2) && b[1] >= 16 {
-		return decodeOld(b, p)
+		return p.decodeOld(b)
 	}
 	n, err := Length(b)
 	if err != nil {
@@ -93,7 +103,6 @@ func Decode(b []byte, p *Packet) error {
 	var src, dst netip.Addr
 	var srcPort, dstPort uint16
 	var sec, usec uint32
-	var compressed []byte
 	for b = b[6:n]; len(b) > 0; {
 		if len(b) < 6 {
 			return ErrTruncated
@@ -150,35 +159,39 @@ func Decode(b []byte, p *Packet) error {
 		case chunkPayload:
 			p.Payload = v
 		case chunkCompressed:
-			compressed = v
+			p.deflated = v
 		case chunkCorrelation:
 			p.Correlation = v
 		case chunkNode:
 			p.Node = v
 		}
 	}
-	p.Src, p.Dst = netip.AddrPortFrom(src, srcPort), netip.AddrPortFrom(dst, dstPort)
+	// A port alone tells nothing.
+	if src.IsValid() {
+		p.Src = netip.AddrPortFrom(src, srcPort)
+	}
+	if dst.IsValid() {
+		p.Dst = netip.AddrPortFrom(dst, dstPort)
+	}
 	if sec != 0 {
 		p.Time = time.Unix(int64(sec), int64(usec)*1000).UTC()
-	}
-	if compressed != nil {
-		if p.Payload, err = inflate(compressed); err != nil {
-			return fmt.Errorf("%w: %v", ErrPayload, err)
-		}
 	}
 	return nil
 }
 
-// decodeOld reads HEP versions 1 and 2: a fixed header, no key.
-func decodeOld(b []byte, p *Packet) error {
+// decodeOld reads HEP versions 1 and 2: a fixed header, no key. Its length counts
+// version 2's time for FreeSWITCH (28 for IPv4) and not for Kamailio (16), so that
+// the length that counts is the family's.
+func (p *Packet) decodeOld(b []byte) error {
 	version, length, family := b[0], int(b[1]), b[2]
+	p.Version = version
 	if length > len(b) {
 		return ErrTruncated
 	}
 	size := 4
 	switch family {
 	case 2: // AF_INET
-	case 10: // AF_INET6, as Linux counts
+	case 10, 24, 28, 30: // AF_INET6 on Linux, NetBSD and OpenBSD, FreeBSD, macOS
 		size = 16
 	default:
 		return ErrNotHEP
@@ -195,7 +208,7 @@ func decodeOld(b []byte, p *Packet) error {
 	p.Src = netip.AddrPortFrom(src.Unmap(), binary.BigEndian.Uint16(b[4:]))
 	p.Dst = netip.AddrPortFrom(dst.Unmap(), binary.BigEndian.Uint16(b[6:]))
 	if version == 2 {
-		// Kamailio and libcaptagent write these in the host's order: little-endian in practice.
+		// Little-endian: Kamailio says so, the others use their host's order.
 		t := b[8+2*size:]
 		p.Time = time.Unix(int64(binary.LittleEndian.Uint32(t)), int64(binary.LittleEndian.Uint32(t[4:]))*1000).UTC()
 		p.Agent = uint32(binary.LittleEndian.Uint16(t[8:]))
@@ -205,7 +218,11 @@ func decodeOld(b []byte, p *Packet) error {
 }
 
 // inflate unpacks a zlib or gzip payload, up to MaxPacket bytes.
-func inflate(b []byte) ([]byte, error) {
+func (p *Packet) inflate() error {
+	b := p.deflated
+	if b == nil {
+		return nil
+	}
 	var r io.ReadCloser
 	var err error
 	if len(b) > 1 && b[0] == 0x1f && b[1] == 0x8b {
@@ -214,31 +231,92 @@ func inflate(b []byte) ([]byte, error) {
 		r, err = zlib.NewReader(bytes.NewReader(b))
 	}
 	if err != nil {
-		return nil, err
+		return ErrPayload
 	}
 	defer r.Close()
-	out, err := io.ReadAll(io.LimitReader(r, MaxPacket+1))
-	if err == nil && len(out) > MaxPacket {
-		err = errors.New("longer than 65535 bytes")
+	p.Payload, err = io.ReadAll(io.LimitReader(r, MaxPacket+1))
+	if err != nil || len(p.Payload) > MaxPacket {
+		p.Payload = nil
+		return ErrPayload
 	}
-	return out, err
+	p.deflated = nil
+	return nil
 }
 
 // SIP decodes a packet that must carry a SIP message and, where key is not empty,
-// that key. The message's time is the sender's, or at where it has none.
+// that key: versions 1 and 2 carry none. The message's time is the sender's, or at
+// where it has none. Nothing is unpacked for those without the key.
 func SIP(b []byte, key string, at time.Time) (sip.Packet, error) {
 	var p Packet
-	if err := Decode(b, &p); err != nil {
+	if err := p.decode(b); err != nil {
 		return sip.Packet{}, err
 	}
 	if key != "" && subtle.ConstantTimeCompare(p.Key, []byte(key)) != 1 {
 		return sip.Packet{}, ErrKey
 	}
-	if p.Type != 1 || len(p.Payload) == 0 {
+	if p.Type != sipType {
+		return sip.Packet{}, ErrNotSIP
+	}
+	if err := p.inflate(); err != nil {
+		return sip.Packet{}, err
+	}
+	if len(p.Payload) == 0 {
 		return sip.Packet{}, ErrNotSIP
 	}
 	if p.Time.IsZero() {
 		p.Time = at
 	}
-	return sip.Packet{At: p.Time, Src: p.Src, Dst: p.Dst, Payload: p.Payload, Cut: len(p.Payload) == freeswitchCut, Guess: true}, nil
+	return sip.Packet{At: p.Time, Src: p.Src, Dst: p.Dst, Payload: p.Payload, Cut: cut(p.Payload), Guess: true}, nil
+}
+
+// cut tells whether the end of a message is missing. FreeSWITCH copies a message
+// piece by piece for as long as the sum is no more than 16,000 bytes: what it cuts
+// may have any length.
+func cut(b []byte) bool {
+	b = bytes.TrimLeft(b, "\r\n")
+	length := 0
+	for {
+		line, rest, ended := bytes.Cut(b, []byte("\n"))
+		if !ended {
+			return true
+		}
+		b = rest
+		line = bytes.TrimSuffix(line, []byte("\r"))
+		if len(line) == 0 {
+			return len(b) < length
+		}
+		if line[0]|0x20 != 'c' && line[0]|0x20 != 'l' {
+			continue
+		}
+		name, v, _ := bytes.Cut(line, []byte(":"))
+		name = bytes.TrimRight(name, " \t")
+		if bytes.EqualFold(name, []byte("Content-Length")) || bytes.EqualFold(name, []byte("l")) {
+			if n, err := strconv.ParseUint(string(bytes.TrimSpace(v)), 10, 31); err == nil {
+				length = int(n)
+			}
+		}
+	}
+}
+
+// A Replay decodes HEP that was recorded, when the time of arrival tells nothing,
+// or another day: messages have their sender's time, which is held back where it
+// would go back, since the order of the record is the order of arrival. The zero
+// value is ready and takes any key. It is not safe for concurrent use.
+type Replay struct {
+	Key string
+
+	last time.Time
+}
+
+// SIP is the function SIP with times that never go back.
+func (r *Replay) SIP(b []byte, at time.Time) (sip.Packet, error) {
+	p, err := SIP(b, r.Key, at)
+	if err != nil {
+		return p, err
+	}
+	if p.At.Before(r.last) {
+		p.At = r.last
+	}
+	r.last = p.At
+	return p, nil
 }

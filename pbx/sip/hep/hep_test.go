@@ -117,7 +117,7 @@ func TestDecode(t *testing.T) {
 			}
 		})
 	}
-	long := strings.Repeat("a", freeswitchCut)
+	long := strings.Repeat("a", 16_000)
 	if p, err := SIP(whole(chunk(0, 15, []byte(long))), "", time.Now()); err != nil || !p.Cut {
 		t.Errorf("a payload of FreeSWITCH's length is not taken for cut: %v", err)
 	}
