@@ -233,7 +233,9 @@ func (a *Assembler) transport(proto uint8, src, dst netip.Addr, b []byte, cut bo
 			return
 		}
 		s, d := netip.AddrPortFrom(src, binary.BigEndian.Uint16(b)), netip.AddrPortFrom(dst, binary.BigEndian.Uint16(b[2:]))
-		if n := int(binary.BigEndian.Uint16(b[4:])); n >= 8 && n <= len(b) {
+		if n := int(binary.BigEndian.Uint16(b[4:])); n > len(b) {
+			cut = true
+		} else if n >= 8 {
 			b = b[:n]
 		}
 		a.payload(s, d, b[8:], cut, at)
