@@ -5,42 +5,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"textback/pbx/sip"
 )
 
 // Options say where copies are received and whose are taken.
 type Options struct {
-	Listen string         // "host:port", for UDP and TCP alike
-	Key    string         // what chunk 14 must hold; empty: anything
-	Allow  []netip.Prefix // senders' addresses; nil: this host's loopback only
-	Handle func(*sip.Packet)
-	Now    func() time.Time // nil means time.Now
-	Log    *slog.Logger
+	Listen string            // "host:port", for UDP and TCP alike; port 0 chooses one
+	Key    string            // what chunk 14 must hold; empty: anything, versions 1 and 2 included
+	Allow  []netip.Prefix    // senders' addresses; nil: this host's loopback only
+	Handle func(*sip.Packet) // is given one message at a time, in order of arrival
+	Now    func() time.Time  // nil means time.Now
+	Log    *slog.Logger      // nil: nothing is logged
 }
 
 // Bounds of the listener.
 const (
-	maxConns    = 64
-	idleTimeout = 10 * time.Minute
-	readBuffer  = 4 << 20
-	sayAgain    = time.Minute // between two log lines about one kind of bad packet
+	maxConns      = 64
+	idleTimeout   = time.Hour        // between packets: a sender may have nothing to say all night
+	packetTimeout = 30 * time.Second // within one
+	readBuffer    = 4 << 20          // some 4,000 messages
+	sayAgain      = time.Minute      // between two log lines about one kind of bad packet
 )
 
-// A Listener receives HEP over UDP and TCP.
+// Further reasons in the counts, beside those of SIP.
+var (
+	errNotAllowed = errors.New("not allowed")
+	errConns      = errors.New("too many connections")
+)
+
+// A Listener receives HEP over UDP and TCP. On TCP packets are told apart by their
+// length, which versions 1 and 2 do not have: they come by UDP only. Its methods
+// are safe for concurrent use.
 type Listener struct {
 	opt Options
 	udp *net.UDPConn
 	tcp *net.TCPListener
 
-	mu     sync.Mutex // one message at a time
+	handling sync.Mutex // one message at a time
+	packet   sip.Packet // the one
+
+	mu     sync.Mutex
 	counts sip.Counts
 	said   map[string]time.Time
 	conns  map[net.Conn]struct{}
@@ -49,8 +63,8 @@ type Listener struct {
 // loopback is who may send when nobody is named.
 var loopback = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 
-// Listen opens the sockets. Anybody could forge what arrives from the network:
-// beyond loopback it takes the names of the senders or a key.
+// Listen opens the sockets. Whoever can send a packet decides who is texted, so
+// that an address beyond loopback takes the names of the senders or a key.
 func Listen(opt Options) (*Listener, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -58,25 +72,60 @@ func Listen(opt Options) (*Listener, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	if opt.Allow == nil {
-		opt.Allow = loopback
-	}
 	at, err := net.ResolveUDPAddr("udp", opt.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("HEP listener %q: %w", opt.Listen, err)
 	}
+	if !at.IP.IsLoopback() {
+		switch {
+		case opt.Key == "" && (opt.Allow == nil || slices.ContainsFunc(opt.Allow, everybody)):
+			return nil, fmt.Errorf("HEP listener %q is open to the network, and whoever can send a packet there could make textback text strangers: name the senders' addresses, set a key, or listen on 127.0.0.1", opt.Listen)
+		case opt.Allow == nil:
+			opt.Log.Warn("HEP is received from this host only, though the listener's address is open to the network: name the senders' addresses", "listen", opt.Listen)
+		}
+	}
+	if opt.Allow == nil {
+		opt.Allow = loopback
+	}
 	l := &Listener{opt: opt, said: map[string]time.Time{}, conns: map[net.Conn]struct{}{}}
 	l.counts.Dropped = map[string]uint64{}
-	if l.udp, err = net.ListenUDP("udp", at); err != nil {
+	for range 10 { // the port that was chosen for UDP may be taken for TCP
+		if err = l.open(*at); err == nil || at.Port != 0 {
+			break
+		}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("HEP listener: %w", err)
 	}
 	_ = l.udp.SetReadBuffer(readBuffer)
-	port := l.udp.LocalAddr().(*net.UDPAddr).Port
-	if l.tcp, err = net.ListenTCP("tcp", &net.TCPAddr{IP: at.IP, Port: port, Zone: at.Zone}); err != nil {
-		l.udp.Close()
-		return nil, fmt.Errorf("HEP listener: %w", err)
+	if n := bufferOf(l.udp); n < readBuffer {
+		opt.Log.Warn("the kernel gives HEP a smaller buffer than asked for, and bursts of packets may be lost: raise net.core.rmem_max", "bytes", n, "asked", readBuffer)
 	}
 	return l, nil
+}
+
+func everybody(p netip.Prefix) bool { return p.Bits() == 0 }
+
+func (l *Listener) open(at net.UDPAddr) (err error) {
+	if l.udp, err = net.ListenUDP("udp", &at); err != nil {
+		return err
+	}
+	at.Port = l.udp.LocalAddr().(*net.UDPAddr).Port
+	if l.tcp, err = net.ListenTCP("tcp", &net.TCPAddr{IP: at.IP, Port: at.Port, Zone: at.Zone}); err != nil {
+		l.udp.Close()
+	}
+	return err
+}
+
+// bufferOf is how many bytes wait for us at most. Linux tells twice what was asked
+// for, since it counts its own records too (socket(7)).
+func bufferOf(c *net.UDPConn) (n int) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	_ = raw.Control(func(fd uintptr) { n, _ = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF) })
+	return n / 2
 }
 
 // Addr is where the listener listens.
@@ -91,27 +140,25 @@ func (l *Listener) Counts() sip.Counts {
 	return c
 }
 
-// Run receives until ctx ends, then closes the sockets.
+// Run receives until ctx ends, then closes the sockets and waits for the message
+// being handled. It is called once.
 func (l *Listener) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, func() {
-		l.udp.Close()
-		l.tcp.Close()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for c := range l.conns {
-			c.Close()
-		}
-	})
-	defer stop()
+	stop := ctx
+	ctx, cancel := context.WithCancelCause(ctx)
 	var wg sync.WaitGroup
-	errs := make(chan error, 2)
-	wg.Go(func() { errs <- l.datagrams() })
-	wg.Go(func() { errs <- l.accept(&wg) })
-	err := <-errs
+	wg.Go(func() { cancel(l.datagrams()) })
+	wg.Go(func() { cancel(l.accept(ctx, &wg)) })
+	<-ctx.Done()
+	stopped, err := stop.Err() != nil, context.Cause(ctx)
 	l.udp.Close()
 	l.tcp.Close()
+	l.mu.Lock()
+	for c := range l.conns {
+		c.Close()
+	}
+	l.mu.Unlock()
 	wg.Wait()
-	if ctx.Err() != nil {
+	if stopped {
 		return nil
 	}
 	return fmt.Errorf("HEP listener: %w", err)
@@ -121,12 +168,12 @@ func (l *Listener) datagrams() error {
 	b := make([]byte, MaxPacket)
 	for {
 		n, from, err := l.udp.ReadFromUDPAddrPort(b)
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
 		if err != nil {
-			var ne net.Error
-			if errors.Is(err, net.ErrClosed) || !errors.As(err, &ne) {
-				return err
-			}
-			continue // an ICMP error of some packet of ours
+			time.Sleep(100 * time.Millisecond) // out of memory
+			continue
 		}
 		l.take(b[:n], from)
 	}
@@ -144,77 +191,83 @@ func (l *Listener) allowed(a netip.Addr) bool {
 
 // take handles one packet, from whichever socket.
 func (l *Listener) take(b []byte, from netip.AddrPort) {
+	l.handling.Lock()
+	defer l.handling.Unlock()
+	now := l.opt.Now()
+	err := errNotAllowed
+	if l.allowed(from.Addr()) {
+		l.packet, err = SIP(b, l.opt.Key, now)
+	}
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.counts.Packets++
 	l.counts.Bytes += uint64(len(b))
-	if !l.allowed(from.Addr()) {
-		l.drop("not allowed", from)
-		return
-	}
-	now := l.opt.Now()
-	p, err := SIP(b, l.opt.Key, now)
-	if err != nil {
-		l.drop(reason(err), from)
-		return
-	}
-	p.At = now // see the package comment
-	l.counts.SIP++
-	l.opt.Handle(&p)
-}
-
-func reason(err error) string {
-	for _, e := range []error{ErrNotHEP, ErrTruncated, ErrKey, ErrNotSIP, ErrPayload} {
-		if errors.Is(err, e) {
-			return e.Error()
+	if err == nil {
+		l.counts.SIP++
+	} else {
+		hint := ""
+		if err == ErrKey && b[0] < 3 {
+			hint = "HEP version 1 and 2 carry no key: set the sender to version 3"
 		}
+		l.drop(err, from, hint)
 	}
-	return "unreadable"
+	l.mu.Unlock()
+	if err != nil {
+		return
+	}
+	l.packet.At = now // see the package comment
+	l.opt.Handle(&l.packet)
 }
 
-// drop counts a packet that is not taken, and says so now and then.
-func (l *Listener) drop(why string, from netip.AddrPort) {
+// drop counts what is not taken, and says so now and then. l.mu is held.
+func (l *Listener) drop(err error, from netip.AddrPort, hint string) {
+	why := err.Error()
 	l.counts.Dropped[why]++
-	if why == ErrNotSIP.Error() {
+	if err == ErrNotSIP {
 		return // RTCP reports and the like: by design
 	}
-	if now := l.opt.Now(); now.Sub(l.said[why]) >= sayAgain {
-		l.said[why] = now
-		l.opt.Log.Warn("a HEP packet was dropped", "why", why, "from", from, "dropped", l.counts.Dropped[why])
+	now := l.opt.Now()
+	if last, ok := l.said[why]; ok && now.Sub(last) < sayAgain {
+		return
 	}
+	l.said[why] = now
+	log := l.opt.Log
+	if hint != "" {
+		log = log.With("hint", hint)
+	}
+	log.Warn("a HEP packet was dropped", "why", why, "from", netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), "dropped", l.counts.Dropped[why])
 }
 
-func (l *Listener) accept(wg *sync.WaitGroup) error {
+func (l *Listener) accept(ctx context.Context, wg *sync.WaitGroup) error {
 	for {
 		c, err := l.tcp.AcceptTCP()
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return err
-			}
 			time.Sleep(100 * time.Millisecond) // out of descriptors
 			continue
 		}
 		from := c.RemoteAddr().(*net.TCPAddr).AddrPort()
-		why := ""
 		l.mu.Lock()
 		switch {
+		case ctx.Err() != nil: // Run has closed the others
+			c.Close()
 		case !l.allowed(from.Addr()):
-			why = "not allowed"
+			l.drop(errNotAllowed, from, "")
+			c.Close()
 		case len(l.conns) >= maxConns:
-			why = "too many connections"
+			l.drop(errConns, from, "")
+			c.Close()
 		default:
 			l.conns[c] = struct{}{}
 			wg.Go(func() { l.stream(c, from) })
-		}
-		if why != "" {
-			l.drop(why, from)
-			c.Close()
 		}
 		l.mu.Unlock()
 	}
 }
 
-// stream reads packets from a connection until it ends or sends something else.
+// stream reads packets from a connection until it ends, is idle for too long or
+// sends something else. The other end then connects anew.
 func (l *Listener) stream(c net.Conn, from netip.AddrPort) {
 	defer func() {
 		c.Close()
@@ -222,33 +275,38 @@ func (l *Listener) stream(c net.Conn, from netip.AddrPort) {
 		delete(l.conns, c)
 		l.mu.Unlock()
 	}()
+	err := frames(c, func(b []byte) { l.take(b, from) })
+	if err == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.drop(err, from, "")
+}
+
+// frames gives each packet of a connection to take. It returns nil where the
+// connection ended between packets.
+func frames(c net.Conn, take func([]byte)) error {
 	r := bufio.NewReaderSize(c, MaxPacket)
 	for {
 		_ = c.SetReadDeadline(time.Now().Add(idleTimeout))
+		if _, err := r.Peek(1); err != nil {
+			return nil
+		}
+		_ = c.SetReadDeadline(time.Now().Add(packetTimeout))
 		head, err := r.Peek(6)
 		if err != nil {
-			if errors.Is(err, io.EOF) && len(head) > 0 {
-				l.bad(ErrTruncated, from)
-			}
-			return
+			return ErrTruncated
 		}
 		n, err := Length(head)
 		if err != nil {
-			l.bad(err, from)
-			return
+			return err
 		}
 		b, err := r.Peek(n)
 		if err != nil {
-			l.bad(ErrTruncated, from)
-			return
+			return ErrTruncated
 		}
-		l.take(b, from)
+		take(b)
 		_, _ = r.Discard(n)
 	}
-}
-
-func (l *Listener) bad(err error, from netip.AddrPort) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.drop(reason(err), from)
 }
