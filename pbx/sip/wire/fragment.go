@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"textback/pbx/sip"
 )
 
 // Bounds of what waits for its missing fragments. The libraries keep every list
@@ -26,6 +28,7 @@ type datagram struct {
 	total int // payload length, -1 until the last fragment is there
 	first time.Time
 	cut   bool
+	ours  bool // its first fragment is there and begins a message
 }
 
 type part struct {
@@ -64,12 +67,15 @@ func (a *Assembler) begin(k fragKey, at time.Time) *datagram {
 	return d
 }
 
-// giveUp drops the oldest datagram.
+// giveUp drops the oldest datagram. Only a message's is an admin's business: an
+// interface's filter lets later fragments of everything through.
 func (a *Assembler) giveUp() {
 	f := &a.frags
-	if f.live(f.order[0]) {
-		delete(f.m, f.order[0].fragKey)
-		a.drop("fragment lost")
+	if w := f.order[0]; f.live(w) {
+		delete(f.m, w.fragKey)
+		if w.d.ours {
+			a.drop("fragment lost")
+		}
 	}
 	f.order[0] = waiting{}
 	f.order = f.order[1:]
@@ -113,6 +119,9 @@ func (a *Assembler) fragment(k fragKey, off int, more bool, b []byte, cut bool, 
 	if len(d.parts) >= maxFragments || d.total >= 0 && end > d.total {
 		bad()
 		return
+	}
+	if off == 0 && k.proto == protoUDP && len(b) > 8 {
+		d.ours = sip.Looks(b[8:]) || a.opt.HEP != nil && looksHEP(b[8:])
 	}
 	d.parts = append(d.parts, part{off, append([]byte(nil), b...)})
 	if d.total < 0 || have < d.total {

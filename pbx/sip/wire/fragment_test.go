@@ -72,6 +72,21 @@ func TestFragmentsLostAreCounted(t *testing.T) {
 	if n := c.Counts().Dropped["fragment lost"]; n != 4 {
 		t.Errorf("the last one, when the capture ends: %d", n)
 	}
+	// Fragments of anything else are nobody's business.
+	c = newCollector()
+	other := cut4(t, serialize(t, udp(), gopacket.Payload(make([]byte, 4000))), 1480, 9)
+	for i := range 2000 {
+		for n, f := range other[:2] {
+			if i%2 == 0 || n > 0 { // the filter of an interface drops first ones
+				binary.BigEndian.PutUint16(f[4:], uint16(i))
+				c.Frame(layers.LinkTypeRaw, f, len(f), at)
+			}
+		}
+	}
+	c.Advance(at.Add(time.Minute))
+	if len(c.Counts().Dropped) != 0 || len(c.frags.m) != 0 {
+		t.Errorf("of anything else: %v", c.Counts().Dropped)
+	}
 }
 
 // Whole datagrams leave nothing behind, even if time is never told to pass, and are
