@@ -129,8 +129,8 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// datagrams are the UDP payloads of a capture.
-func datagrams(t testing.TB, file string) (out [][]byte) {
+// frameBytes are the frames of a capture.
+func frameBytes(t testing.TB, file string) (out [][]byte) {
 	f, err := os.Open(file)
 	if err != nil {
 		t.Fatal(err)
@@ -148,10 +148,18 @@ func datagrams(t testing.TB, file string) (out [][]byte) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		out = append(out, b)
+	}
+}
+
+// datagrams are the UDP payloads of a capture.
+func datagrams(t testing.TB, file string) (out [][]byte) {
+	for _, b := range frameBytes(t, file) {
 		if len(b) > 42 && b[23] == 17 {
 			out = append(out, b[14+int(b[14]&15)*4+8:])
 		}
 	}
+	return out
 }
 
 // What a real Kamailio sent.
