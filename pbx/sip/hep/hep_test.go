@@ -211,6 +211,12 @@ func dropped(t *testing.T, l *Listener, why string) {
 
 func TestListener(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "[::1]:0"} {
+		if c, err := net.ListenPacket("udp", addr); err != nil {
+			t.Logf("not tested: %v", err) // a host without IPv6
+			continue
+		} else {
+			c.Close()
+		}
 		l, got := listener(t, Options{Listen: addr, Key: "s3cret"})
 		good := whole(chunk(0, 14, []byte("s3cret")), chunk(0, 15, []byte(invite)))
 		want := "198.51.100.7:5060 " + invite
