@@ -153,6 +153,7 @@ func (c *Capture) Run(ctx context.Context) error {
 		for ctx.Err() == nil {
 			select {
 			case <-ctx.Done():
+				return nil
 			case <-time.After(reopen):
 			}
 			if ring, err := c.open(); err == nil {
@@ -166,7 +167,8 @@ func (c *Capture) Run(ctx context.Context) error {
 }
 
 func (c *Capture) read(ctx context.Context, asm *wire.Assembler) error {
-	dropped := uint64(0)
+	before := c.Counts().Dropped["kernel"] // by earlier sockets
+	dropped := before
 	counted := time.Now()
 	for {
 		b, ci, err := c.ring.ZeroCopyReadPacketData()
@@ -174,30 +176,30 @@ func (c *Capture) read(ctx context.Context, asm *wire.Assembler) error {
 		switch {
 		case err == nil:
 			asm.Frame(c.link, b, ci.Length, ci.Timestamp)
-		case idle:
-			asm.Advance(time.Now())
-		default:
+		case !idle:
 			return err
 		}
 		if !idle && time.Since(counted) < pollTime {
 			continue
 		}
 		counted = time.Now()
+		asm.Advance(counted)
 		if ctx.Err() != nil {
 			return nil
 		}
+		more := false
 		if _, v3, err := c.ring.SocketStats(); err == nil {
-			dropped = uint64(v3.Drops()) // since the socket was opened
+			n := before + uint64(v3.Drops()) // since the socket was opened
+			more, dropped = n > dropped, n
 		}
 		c.mu.Lock()
-		before := c.counts.Dropped["kernel"]
 		c.counts = asm.Counts()
 		c.counts.Dropped = maps.Clone(c.counts.Dropped)
 		if dropped > 0 {
 			c.counts.Dropped["kernel"] = dropped
 		}
 		c.mu.Unlock()
-		if dropped > before {
+		if more {
 			c.opt.Log.Warn("the kernel had no room for packets: calls among them will not be certain", "interface", c.opt.Interface, "dropped", dropped)
 		}
 	}
