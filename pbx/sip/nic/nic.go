@@ -11,14 +11,13 @@ import (
 	"maps"
 	"net"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/gopacket/gopacket/afpacket"
 	"github.com/gopacket/gopacket/layers"
 	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
 
 	"textback/pbx/sip"
 	"textback/pbx/sip/wire"
@@ -77,6 +76,23 @@ const (
 	kindNone     = 65534
 )
 
+// kindOf asks the kernel, since /sys may show another network namespace.
+func kindOf(name string) (uint16, error) {
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return 0, err
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, req); err != nil {
+		return 0, err
+	}
+	return req.Uint16(), nil // the family of its address
+}
+
 func (c *Capture) open() (*afpacket.TPacket, error) {
 	name := c.opt.Interface
 	what := "capture on " + name
@@ -87,9 +103,9 @@ func (c *Capture) open() (*afpacket.TPacket, error) {
 	if dev.Flags&net.FlagUp == 0 {
 		return nil, fmt.Errorf("%s: the interface is down", what)
 	}
-	kind := kindEther
-	if b, err := os.ReadFile("/sys/class/net/" + name + "/type"); err == nil {
-		kind, _ = strconv.Atoi(strings.TrimSpace(string(b)))
+	kind, err := kindOf(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: its kind: %w", what, err)
 	}
 	loopback := dev.Flags&net.FlagLoopback != 0
 	c.link = layers.LinkTypeEthernet
