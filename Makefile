@@ -3,7 +3,7 @@ GO      ?= go
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 BUILD    = CGO_ENABLED=0 $(GO) build -buildvcs=false -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 
-.PHONY: build first-run test unit lint fuzz bench bench-short chaos clean
+.PHONY: build first-run test unit lint fuzz bench bench-short bench-capture chaos clean
 
 build: ## one static binary
 	$(BUILD) -o textback ./cmd/textback
@@ -30,6 +30,9 @@ bench: ## each compares two things in one run
 
 bench-short: ## the same, once each: that they run
 	$(GO) test -run '^$$' -bench . -benchtime 20x ./...
+
+bench-capture: ## textback, tshark and sngrep over one generated capture of 100,000 calls (installs both; an hour)
+	bash testdata/bench-capture 100000
 
 chaos: ## kill -9 at every point of a text's life and at random ones, 200 calls and more
 	TEXTBACK_CHAOS=200 $(GO) test -count 1 -p 1 -timeout 60m -run 'Kill|Chaos|Restart' -v ./sms/... ./pbx/bus ./cmd/textback/...

@@ -422,7 +422,7 @@ func DropConsumer(ctx context.Context, s jetstream.Stream, c jetstream.Consumer)
 // whoever has planned the last call knows that all before it are planned.
 func PlannerConsumer() jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
-		Durable: "planner", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 30 * time.Second, MaxAckPending: 1, MaxDeliver: -1,
+		Durable: "planner", AckPolicy: jetstream.AckExplicitPolicy, AckWait: 10 * time.Second, MaxAckPending: 1, MaxDeliver: -1,
 		FilterSubject: event.PublicPrefix + ">", DeliverPolicy: jetstream.DeliverAllPolicy,
 	}
 }

@@ -185,7 +185,6 @@ func TestAgreement(t *testing.T) {
 	t.Run("calls", func(t *testing.T) {
 		for i, v := range lab.Versions {
 			t.Run(v.String(), func(t *testing.T) {
-				t.Parallel()
 				p := lab.Start(t, v)
 				for try := 1; ; try++ {
 					var err error

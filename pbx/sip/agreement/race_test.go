@@ -1,0 +1,5 @@
+//go:build race
+
+package agreement
+
+func init() { step = 5 }
