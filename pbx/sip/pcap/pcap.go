@@ -43,7 +43,8 @@ func Read(r io.Reader, name string, opt wire.Options) (counts sip.Counts, err er
 			err = fmt.Errorf("%s: after packet %d: %w", name, n, err)
 		}
 	}()
-	in := bufio.NewReaderSize(r, 1<<20)
+	src := &source{r: r}
+	in := bufio.NewReaderSize(src, 1<<20)
 	head, err := in.Peek(4)
 	if err != nil {
 		return counts, errors.New("is too short for a capture")
@@ -53,7 +54,8 @@ func Read(r io.Reader, name string, opt wire.Options) (counts sip.Counts, err er
 		if err != nil {
 			return counts, err
 		}
-		in = bufio.NewReaderSize(z, 1<<20)
+		src = &source{r: z}
+		in = bufio.NewReaderSize(src, 1<<20)
 		if head, err = in.Peek(4); err != nil {
 			return counts, errors.New("holds nothing")
 		}
@@ -65,6 +67,9 @@ func Read(r io.Reader, name string, opt wire.Options) (counts sip.Counts, err er
 	var last time.Time
 	for {
 		b, ci, err := next()
+		if errors.Is(err, io.EOF) && src.err != nil {
+			err = src.err
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			return counts, nil
@@ -84,6 +89,21 @@ func Read(r io.Reader, name string, opt wire.Options) (counts sip.Counts, err er
 			a.Advance(last)
 		}
 	}
+}
+
+// source remembers why its reader ended: the library takes a compressed file that is
+// cut between two packets for one that ends there.
+type source struct {
+	r   io.Reader
+	err error
+}
+
+func (s *source) Read(b []byte) (int, error) {
+	n, err := s.r.Read(b)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
 }
 
 // open begins to read either format.
