@@ -144,7 +144,7 @@ func (k *known) flow(side int) gopacket.Flow {
 
 // expire passes over what is missing for too long, and forgets silent connections.
 func (t *streams) expire(now time.Time) {
-	if now.Sub(t.swept) < gapWait/2 {
+	if now.Sub(t.swept).Abs() < gapWait/2 { // more, if the clock was set
 		return
 	}
 	t.swept = now

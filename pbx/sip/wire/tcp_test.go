@@ -186,3 +186,15 @@ func TestTCPAgainUnseen(t *testing.T) {
 		t.Errorf("%q %v", ids(c), c.Counts().Dropped)
 	}
 }
+
+// A clock that is set back does not stop time.
+func TestTCPClockSetBack(t *testing.T) {
+	c := newCollector()
+	c.Advance(at.Add(5 * time.Hour))
+	a, b := string(message("a", 300)), string(message("b", 300))
+	talk(c, at, segment(t, false, 1, "", a), segment(t, false, 5000, "", b))
+	c.Advance(at.Add(3 * time.Second))
+	if ids(c) != "a b" {
+		t.Errorf("%q", ids(c))
+	}
+}
