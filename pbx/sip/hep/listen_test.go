@@ -209,6 +209,27 @@ func TestRunEnds(t *testing.T) {
 	}
 }
 
+// A connection that is accepted when Run has closed the others is closed too.
+func TestAcceptedAtTheEnd(t *testing.T) {
+	l, err := Listen(Options{Listen: "127.0.0.1:0", Handle: func(*sip.Packet) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = l.accept(ctx, &wg) })
+	if _, err := dial(t, "tcp", l).Read(make([]byte, 1)); err == nil {
+		t.Error("stays open")
+	}
+	l.udp.Close()
+	l.tcp.Close()
+	wg.Wait()
+	if n := len(l.conns); n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}
+
 // Without its sockets the listener says so, and leaves nobody hanging.
 func TestRunWithoutSockets(t *testing.T) {
 	l, err := Listen(Options{Listen: "127.0.0.1:0", Handle: func(*sip.Packet) {}})
@@ -267,6 +288,7 @@ func TestOneAtATime(t *testing.T) {
 			return
 		}
 		defer busy.Unlock()
+		time.Sleep(50 * time.Microsecond) // the others have time to come in
 		if string(p.Payload) != invite || l.Counts().SIP == 0 {
 			t.Errorf("%q", p.Payload)
 		}
