@@ -21,6 +21,7 @@ lint:
 	test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
+	bash testdata/run-vulncheck
 
 fuzz: ## every parser that outsiders can reach, two minutes each
 	bash testdata/run-fuzz 120s
