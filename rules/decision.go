@@ -64,8 +64,8 @@ type Decision struct {
 	Notify    []string   `json:"notify,omitempty"` // names of staff
 	Tags      []string   `json:"tags,omitempty"`
 
-	Steps        []Step        `json:"steps,omitempty"`
-	Guards       []Guard       `json:"guards,omitempty"`
+	Steps  []Step  `json:"steps,omitempty"`
+	Guards []Guard `json:"guards,omitempty"`
 }
 
 // A FollowUp happens a while after the first text unless the caller has been
