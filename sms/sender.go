@@ -239,59 +239,21 @@ func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
 	if !answered {
 		why, because = rules.NotCertain, "a later call may have been answered"
 	}
-	k := s.opt.Key.Caller(number)
-	return s.retry(ctx, func() error {
-		var rec Caller
-		seq, err := read(ctx, s.opt.NC, Stream, callerSubject(k), &rec)
-		if err != nil {
-			return err
-		}
-		if through {
-			if !rec.GotThrough.Before(c.EndedAt) {
-				through = false
-			} else {
-				rec.GotThrough = c.EndedAt
-				// Told late, after a newer call has had its text: that one's episode goes on.
-				if !rec.TextFor.After(c.EndedAt) {
-					rec.closeEpisode()
-				}
+	return s.withCaller(ctx, s.opt.Key.Caller(number), func(tx *callerTx) error {
+		rec := &tx.Caller
+		if through && rec.GotThrough.Before(c.EndedAt) {
+			rec.GotThrough = c.EndedAt
+			// Told late, after a newer call has had its text: that one's episode goes on.
+			if !rec.TextFor.After(c.EndedAt) {
+				rec.closeEpisode()
 			}
+			tx.touch()
 		}
-		if !through && len(rec.Open) == 0 {
-			return nil
-		}
-		var msgs []*nats.Msg
-		var cancelled []*Job
-		for _, id := range slices.Clone(rec.Open) {
-			var j Job
-			jseq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
-			if err != nil {
-				return err
-			}
+		for _, j := range tx.Open {
 			// A text about a call that ended after this one began is about something newer.
-			if j.State != Scheduled || j.CallEndedAt.After(c.EndedAt) {
-				continue
+			if j.State == Scheduled && !j.CallEndedAt.After(c.EndedAt) {
+				tx.set(j, Cancelled, why, because)
 			}
-			s.set(&j, Cancelled, why, because)
-			rec.closed(&j)
-			part, err := s.jobMsgs(&j, jseq)
-			if err != nil {
-				return err
-			}
-			msgs, cancelled = append(msgs, part...), append(cancelled, &j)
-		}
-		if !through && len(cancelled) == 0 {
-			return nil
-		}
-		m, err := record(callerSubject(k), &rec, seq, callerTTL)
-		if err != nil {
-			return err
-		}
-		if _, err := bus.Batch(ctx, s.opt.NC, append(msgs, m)...); err != nil {
-			return err
-		}
-		for _, j := range cancelled {
-			s.told(j)
 		}
 		return nil
 	})
@@ -348,11 +310,7 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 				rec.TextFor = c.EndedAt
 			}
 			rec.Open = append(rec.Open, id)
-			if j.DueAt.After(now) {
-				msgs = append(msgs, timer(id, j.DueAt))
-			} else {
-				msgs = append(msgs, message(dueSubject(id), nil, dueTTL))
-			}
+			msgs = append(msgs, wakeAt(j, now))
 		} else {
 			s.set(j, Suppressed, d.Suppressed, d.Because)
 		}
