@@ -55,7 +55,7 @@ func TestNumbersAgreeWithTheLibrary(t *testing.T) {
 func TestForeignNumbers(t *testing.T) {
 	n := numbersOf([]string{"US"})
 	for e164, want := range map[string]caller{
-		"+12025550143": {true, "US", "fixed_line_or_mobile"}, "+14165550123": {true, "CA", "fixed_line_or_mobile"}, "+18765550123": {true, "JM", "fixed_line"},
+		"+12025550143": {true, "US", "fixed_line_or_mobile"}, "+14165550123": {true, "CA", "fixed_line_or_mobile"}, "+18765550123": {true, "JM", "mobile"},
 		"+18005550123": {true, "US", "toll_free"}, "+19005550123": {true, "US", "premium_rate"}, "+4915112345678": {true, "DE", "mobile"}, "+493012345678": {true, "DE", "fixed_line"},
 		"+1202555": {}, "": {}, "12025550143": {}, "+": {}, "+1": {}, "+0": {}, "+999999999999999": {}, "+12025550143;ext=1": {}, "+99912345678901234567": {},
 	} {
@@ -65,10 +65,10 @@ func TestForeignNumbers(t *testing.T) {
 	}
 }
 
-// The zones of a number are those the library knows for it; one that may be
-// anywhere in its region has all of the region's, not all of North America's.
+// The zones of a number are those the library knows for its area code. One that
+// may be anywhere in its region has all of the region's, not all of North America's.
 func TestZonesOfNumbers(t *testing.T) {
-	n := numbersOf([]string{"US", "CA", "DE", "ES", "AU"})
+	n := numbersOf([]string{"US", "CA", "DE", "ES", "AU", "BR", "KZ"})
 	for _, c := range []struct {
 		e164, region string
 		want         []string
@@ -80,14 +80,19 @@ func TestZonesOfNumbers(t *testing.T) {
 		{"+14655550123", "US", zonesOf["US"]}, // an area code that the list does not have yet
 		{"+4915112345678", "DE", []string{"Europe/Berlin"}},
 		{"+34612345678", "ES", []string{"Atlantic/Canary", "Europe/Madrid"}},
+		{"+61412345678", "AU", zonesOf["AU"]},
+		{"+77012345678", "KZ", []string{"Asia/Almaty", "Asia/Aqtobe"}},
+		{"+5511912345678", "BR", []string{"America/Sao_Paulo"}},
 	} {
-		got := zonesOfNumber(c.e164, c.region)
+		got := n.zonesOfNumber(c.e164, c.region)
 		if fmt.Sprint(got) != fmt.Sprint(c.want) {
 			t.Errorf("%s: %v, want %v", c.e164, got, c.want)
 		}
-		for _, name := range got {
+	}
+	for region, names := range n.regional {
+		for _, name := range names {
 			if n.zones[name] == nil {
-				t.Errorf("%s of %s has not been read", name, c.e164)
+				t.Errorf("%s of %s has not been read", name, region)
 			}
 		}
 	}
@@ -109,16 +114,22 @@ func TestZonesOfNumbers(t *testing.T) {
 	if _, where := n.elsewhere("+8835100012345", "001", at, day); where == "" {
 		t.Error("a number without a zone is texted at any time")
 	}
-	// All the zones that numbers of a country can have are known once its rules are read.
-	for name := range n.zones {
-		if _, err := time.LoadLocation(name); err != nil {
-			t.Error(err)
-		}
-	}
 	for prefix := 2000000; prefix < 9990000; prefix += 1000 {
-		for _, name := range zonesOfNumber(fmt.Sprintf("+1%d000", prefix), "US") {
+		for _, name := range n.zonesOfNumber(fmt.Sprintf("+1%d000", prefix), "US") {
 			if n.zones[name] == nil {
 				t.Fatalf("+1%d: %s has not been read", prefix, name)
+			}
+		}
+	}
+}
+
+// The table's regions have no zone that the library does not know for their calling code.
+func TestZonesOfRegions(t *testing.T) {
+	for region, names := range zonesOf {
+		n := numbersOf([]string{region})
+		for _, name := range names {
+			if n.zones[name] == nil {
+				t.Errorf("%s: %s is no zone of its calling code", region, name)
 			}
 		}
 	}
