@@ -159,7 +159,8 @@ func (s *source) table() {
 	if columns == nil {
 		return
 	}
-	s.people = make([]person, 0, strings.Count(s.text, "\n")+1)
+	n := strings.Count(s.text[p.at:], "\n") + 1
+	s.people, s.numbers = make([]person, 0, n), make([]place, 0, n)
 	for {
 		r, ok := p.next()
 		if !ok {

@@ -26,6 +26,8 @@ type property struct {
 func (s *source) cards() {
 	var p *card
 	var prop property
+	n := strings.Count(s.text, "BEGIN:VCARD")
+	s.people, s.numbers = make([]person, 0, n), make([]place, 0, n+n/4)
 	for at := 0; at < len(s.text); {
 		var line string
 		begin := at

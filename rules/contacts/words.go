@@ -222,3 +222,31 @@ func (m memory[V]) of(s string, read func(string) V) V {
 	}
 	return v
 }
+
+// FromFields makes a contact of what get tells of each of Fields but the number,
+// with the same care as of a row. found is false when it tells nothing at all. What
+// forbids is taken for said when it is neither yes nor no.
+func FromFields(get func(field string) []string) (c rules.Contact, found bool) {
+	one := func(field string) string {
+		all := get(field)
+		found = found || len(all) > 0
+		if len(all) == 0 {
+			return ""
+		}
+		return all[0]
+	}
+	name(&c, one("name"), one("first_name"), one("last_name"))
+	c.Language, _ = Language(one("language"))
+	for _, g := range get("groups") {
+		found = true
+		addGroups(&c, groupsOf(g))
+	}
+	for field, to := range map[string]*bool{"vip": &c.VIP, "do_not_text": &c.DoNotText, "blocked": &c.Blocked} {
+		for _, v := range get(field) {
+			found = true
+			a := answerOf(v)
+			*to = *to || a == isYes || a == isNeither && field != "vip"
+		}
+	}
+	return c, found
+}
