@@ -22,7 +22,14 @@ func (c checkCmd) Run(con console) error {
 	if err != nil {
 		return err
 	}
+	book, err := checkContacts(con, cfg)
+	if err != nil {
+		return err
+	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())
+	if len(cfg.Contacts.Files) > 0 {
+		fmt.Fprintf(con.out, "%d numbers are in the address books\n", book.Len())
+	}
 	return nil
 }
 

@@ -61,6 +61,7 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	} else {
 		d.say("rules", nil, fmt.Sprintf("%s, version %s", cfg.Rules, r.Version()))
 	}
+	d.contacts(ctx, cfg)
 	if a := cfg.PBX.Asterisk; a != nil {
 		d.asterisk(ctx, cfg)
 	}

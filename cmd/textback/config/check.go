@@ -47,6 +47,7 @@ func (c *Config) check(r *report) {
 	c.Rules = r.beside(c.Rules)
 	c.checkPBX(r)
 	c.checkLines(r)
+	c.checkContacts(r)
 	c.checkSMS(r)
 	c.checkNATS(r)
 	c.HTTP.Listen = listen(r, strict.At("http", "listen"), c.HTTP.Listen, "metrics and health have no password")

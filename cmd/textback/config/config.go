@@ -20,12 +20,13 @@ type Config struct {
 	StateDir string `yaml:"state_dir"`
 	Rules    string `yaml:"rules"` // path
 
-	PBX   PBX    `yaml:"pbx"`
-	Lines []Line `yaml:"lines"`
-	SMS   SMS    `yaml:"sms"`
-	NATS  NATS   `yaml:"nats"`
-	HTTP  HTTP   `yaml:"http"`
-	Log   Log    `yaml:"log"`
+	PBX      PBX      `yaml:"pbx"`
+	Lines    []Line   `yaml:"lines"`
+	Contacts Contacts `yaml:"contacts"`
+	SMS      SMS      `yaml:"sms"`
+	NATS     NATS     `yaml:"nats"`
+	HTTP     HTTP     `yaml:"http"`
+	Log      Log      `yaml:"log"`
 }
 
 // PBX says where calls are seen.
