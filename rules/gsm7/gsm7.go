@@ -172,14 +172,25 @@ func (w weight) cut(s string) int {
 // encoding throughout. Joined they are s again.
 func Split(s string) (parts []string, encoding string) {
 	w := weigh(s)
+	return w.split(s), w.encoding()
+}
+
+// SplitUCS2 is Split for a way out that cannot carry s in GSM-7, though phones could.
+func SplitUCS2(s string) []string {
+	w := weigh(s)
+	w.foreign = true
+	return w.split(s)
+}
+
+func (w weight) split(s string) []string {
 	n := w.segments(s)
 	if n == 1 {
-		return []string{s}, w.encoding()
+		return []string{s}
 	}
-	parts = make([]string, 0, n)
+	parts := make([]string, 0, n)
 	for s != "" {
 		i := w.cut(s)
 		parts, s = append(parts, s[:i]), s[i:]
 	}
-	return parts, w.encoding()
+	return parts
 }
