@@ -67,8 +67,10 @@ const (
 	IDsHex     IDForm = "hex"     // responses decimal, receipts hexadecimal
 )
 
-// maxPassword is more than the specification's 8 (4.1.1), which many SMSCs do not keep to.
-const maxPassword = 64
+// MaxPassword is more than the specification's 8 (4.1.1), which many SMSCs do not keep to.
+const MaxPassword = 64
+
+const defaultConnectTimeout = 10 * time.Second
 
 // A Kind is a type of number and a numbering plan.
 type Kind struct{ TON, NPI byte }
@@ -150,12 +152,12 @@ func New(opt Options) (*Transport, error) {
 	switch {
 	case opt.SystemID == "" || len(opt.SystemID) > 15:
 		return nil, errors.New("smpp: system id: want 1 to 15 characters")
-	case len(opt.Password) > maxPassword:
-		return nil, fmt.Errorf("smpp: password: want at most %d characters", maxPassword)
+	case len(opt.Password) > MaxPassword:
+		return nil, fmt.Errorf("smpp: password: want at most %d characters", MaxPassword)
 	case len(opt.SystemType) > 12:
 		return nil, errors.New("smpp: system type: want at most 12 characters")
-	case opt.Validity < 0 || opt.Validity > maxValidity:
-		return nil, fmt.Errorf("smpp: validity %s: want at most %s", opt.Validity, maxValidity)
+	case opt.Validity < 0 || opt.Validity > MaxValidity:
+		return nil, fmt.Errorf("smpp: validity %s: want at most %s", opt.Validity, MaxValidity)
 	case opt.Dir == "":
 		return nil, errors.New("smpp: there is no directory for parts of long replies")
 	}
@@ -178,7 +180,7 @@ func New(opt Options) (*Transport, error) {
 		value   *time.Duration
 		instead time.Duration
 	}{
-		{&opt.ConnectTimeout, 10 * time.Second}, {&opt.AnswerTimeout, 30 * time.Second}, {&opt.EnquireEvery, 30 * time.Second},
+		{&opt.ConnectTimeout, defaultConnectTimeout}, {&opt.AnswerTimeout, 30 * time.Second}, {&opt.EnquireEvery, 30 * time.Second},
 		{&opt.EnquireTimeout, 10 * time.Second}, {&opt.MinPause, time.Second}, {&opt.MaxPause, time.Minute},
 		{&opt.Settled, 30 * time.Second}, {&opt.PartsPatience, time.Hour},
 	} {
@@ -418,8 +420,8 @@ func (t *Transport) split(body string, coding *byte) (texts []string, encode fun
 	}
 }
 
-// maxValidity fits into the relative form's days.
-const maxValidity = 99 * 24 * time.Hour
+// MaxValidity is what the relative form's days hold.
+const MaxValidity = 99 * 24 * time.Hour
 
 // relative is d as a period from now: YYMMDDhhmmss000R (7.1.1.2).
 func relative(d time.Duration) string {
@@ -478,21 +480,9 @@ func (t *Transport) set(s *session, why error) {
 func (t *Transport) open(ctx context.Context) (*session, error) {
 	dctx, cancel := context.WithTimeout(ctx, t.opt.ConnectTimeout)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(dctx, "tcp", t.opt.Address)
+	conn, err := t.opt.connect(dctx)
 	if err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
-	}
-	if t.opt.TLS != nil {
-		c := t.opt.TLS.Clone()
-		if c.ServerName == "" {
-			c.ServerName, _, _ = net.SplitHostPort(t.opt.Address)
-		}
-		secure := tls.Client(conn, c)
-		if err := secure.HandshakeContext(dctx); err != nil {
-			_ = conn.Close()
-			return nil, fmt.Errorf("TLS: %w", err)
-		}
-		conn = secure
+		return nil, err
 	}
 	s := newSession(t, conn)
 	go s.read()
@@ -513,20 +503,41 @@ func (t *Transport) open(ctx context.Context) (*session, error) {
 	return nil, err
 }
 
-// Check binds a session of its own and unbinds it, to see that the SMSC can be
-// reached and takes the credentials. It sends nothing. SMSCs that allow one
-// session refuse it while Run holds one.
-func (t *Transport) Check(ctx context.Context) error {
-	s, err := t.open(ctx)
-	if err == nil {
-		s.unbind()
-		return nil
+// Reach connects to the SMSC of opt, with TLS if that is set, and leaves again
+// without binding: where the account may have one session, a second one would
+// disturb a running daemon.
+func Reach(ctx context.Context, opt Options) error {
+	if opt.ConnectTimeout <= 0 {
+		opt.ConnectTimeout = defaultConnectTimeout
 	}
-	var e *sms.Error
-	if errors.As(err, &e) {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, opt.ConnectTimeout)
+	defer cancel()
+	conn, err := opt.connect(ctx)
+	if err != nil {
+		return failure(sms.Transient, "", err)
 	}
-	return failure(sms.Transient, "", fmt.Errorf("check: %w", err))
+	return conn.Close()
+}
+
+// connect makes a connection, secure if that is asked for.
+func (opt *Options) connect(ctx context.Context) (net.Conn, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", opt.Address)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if opt.TLS == nil {
+		return conn, nil
+	}
+	c := opt.TLS.Clone()
+	if c.ServerName == "" {
+		c.ServerName, _, _ = net.SplitHostPort(opt.Address)
+	}
+	secure := tls.Client(conn, c)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return secure, nil
 }
 
 // failure keeps returns short.
