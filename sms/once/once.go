@@ -265,7 +265,7 @@ func BaseURL(s string, plain bool) (*url.URL, error) {
 		return nil, errors.New("credentials, query and fragment do not belong in it")
 	}
 	if u.Scheme == "http" && !plain && !loopback(u.Hostname()) {
-		return nil, fmt.Errorf("credentials would travel in the clear to %s: use https://", u.Host)
+		return nil, fmt.Errorf("everything would travel in the clear to %s: use https://", u.Host)
 	}
 	return u, nil
 }

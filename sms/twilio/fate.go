@@ -68,12 +68,14 @@ func (t *Transport) Fate(ctx context.Context, m sms.Message) (sms.Receipt, bool,
 // listed is what is read of a message in the provider's list.
 type listed struct {
 	result
-	Direction           string  `json:"direction"`
-	To                  string  `json:"to"`
-	From                *string `json:"from"`
-	MessagingServiceSID *string `json:"messaging_service_sid"`
-	Body                string  `json:"body"`
-	DateCreated         string  `json:"date_created"`
+	Direction           string    `json:"direction"`
+	To                  string    `json:"to"`
+	From                *string   `json:"from"`
+	MessagingServiceSID *string   `json:"messaging_service_sid"`
+	Body                string    `json:"body"`
+	DateCreated         string    `json:"date_created"`
+	DateUpdated         string    `json:"date_updated"`
+	NumMedia            once.Word `json:"num_media"`
 }
 
 // FateSince asks what became of m, submitted at attempted by this host's
@@ -90,29 +92,19 @@ type listed struct {
 // The list is asked by recipient only. Its filter by date looks at the date of
 // sending, which a text still in the queue does not have.
 func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time.Time) (sms.Receipt, bool, error) {
-	a, err := t.http.Do(ctx, t.as(once.Get(t.messagesURL(url.Values{"To": {m.To}, "PageSize": {strconv.Itoa(fatePage)}}))))
+	l, err := t.list(ctx, url.Values{"To": {m.To}, "PageSize": {strconv.Itoa(fatePage)}})
 	if err != nil {
 		return sms.Receipt{}, false, fmt.Errorf("twilio: ask for fate: %w", err)
 	}
-	if a.Status != http.StatusOK {
-		return sms.Receipt{}, false, fmt.Errorf("twilio: ask for fate: HTTP %d", a.Status)
-	}
-	var list struct {
-		Messages    []listed `json:"messages"`
-		NextPageURI *string  `json:"next_page_uri"`
-	}
-	if err := json.Unmarshal(a.Body, &list); err != nil || list.Messages == nil {
-		return sms.Receipt{}, false, errors.New("twilio: ask for fate: not a list of messages")
-	}
-	if !a.Date.IsZero() {
-		attempted = attempted.Add(a.Date.Sub(t.opt.Now())) // by the provider's clock
+	if !l.date.IsZero() {
+		attempted = attempted.Add(l.date.Sub(t.opt.Now())) // by the provider's clock
 	}
 	from, to := attempted.Add(-fateSlack), attempted.Add(fateWindow)
 
 	key, sender := t.sender(m)
 	var matches []listed
 	oldest := to
-	for _, r := range list.Messages {
+	for _, r := range l.messages {
 		created, err := mail.ParseDate(r.DateCreated)
 		if err != nil {
 			return sms.Receipt{}, false, fmt.Errorf("%w: a message without a date of creation", ErrCannotTell)
@@ -133,8 +125,8 @@ func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time
 		matches = append(matches, r)
 	}
 	switch {
-	case list.NextPageURI != nil && *list.NextPageURI != "" && !oldest.Before(from):
-		return sms.Receipt{}, false, fmt.Errorf("%w: more than %d texts to one recipient since the attempt", ErrCannotTell, len(list.Messages))
+	case l.next != nil && !oldest.Before(from):
+		return sms.Receipt{}, false, fmt.Errorf("%w: more than %d texts to one recipient since the attempt", ErrCannotTell, len(l.messages))
 	case len(matches) == 0:
 		return sms.Receipt{}, false, fmt.Errorf("%w: no text like it is listed", ErrCannotTell)
 	case len(matches) > 1:

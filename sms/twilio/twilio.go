@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -23,6 +24,14 @@ import (
 
 // DefaultBaseURL is Twilio's own API.
 const DefaultBaseURL = "https://api.twilio.com"
+
+const (
+	// A text has at most 1600 characters, which is ten whole segments of GSM-7
+	// and more of UCS-2.
+	maxSegments = 10
+	// A page of the message list is about 1 KB a text, ten at worst.
+	maxAnswer = 4 << 20
+)
 
 // Options say which account sends, and how. Either AuthToken, or APIKeySID and
 // APIKeySecret, must be set.
@@ -49,6 +58,28 @@ type Options struct {
 	ConnectTimeout time.Duration // to a usable connection, TLS included; zero is 10 s
 	AnswerTimeout  time.Duration // from the request to the whole answer; zero is 30 s
 
+	// PublicURL is where the provider reaches the Webhook handler, such as
+	// https://sms.example.com/textback/twilio; empty: nowhere. Every text then asks
+	// for receipts to be sent there.
+	PublicURL string
+	// WebhookToken is what the provider signs its requests to us with. The default is the
+	// AuthToken. With an API key, or where the provider has a signing key of its own, it must be set.
+	WebhookToken string
+
+	// Poll is how often the list of texts is asked for what came in; zero: never.
+	// Beside a PublicURL it finds what came while the URL could not be reached.
+	Poll     time.Duration
+	Lookback time.Duration // how far back the first poll looks; zero is 72 h
+	// Numbers are those of the office. Texts to and from others of the account's are left
+	// out of a poll; without any, all are taken for the office's.
+	Numbers []string
+
+	// AnswersStop: the provider confirms STOP and answers HELP by itself. Twilio does
+	// for all but short codes, unless it was asked to leave that to the account.
+	AnswersStop bool
+
+	// Log is told when polling fails and when it works again; nil: nobody is.
+	Log *slog.Logger
 	// Now is time.Now when nil.
 	Now func() time.Time
 }
@@ -104,11 +135,42 @@ func New(opt Options) (*Transport, error) {
 	if opt.Validity < 0 || opt.Validity > 10*time.Hour || opt.Validity%time.Second != 0 {
 		return nil, fmt.Errorf("twilio: validity %s: want whole seconds, at most 10h", opt.Validity)
 	}
+	if opt.PublicURL != "" {
+		if _, err := once.BaseURL(opt.PublicURL, false); err != nil {
+			return nil, fmt.Errorf("twilio: public URL: %w", err)
+		}
+		t.opt.PublicURL = strings.TrimSuffix(opt.PublicURL, "/") // as it is written: it is signed letter by letter
+		if t.opt.WebhookToken == "" {
+			t.opt.WebhookToken = opt.AuthToken
+		}
+		if t.opt.WebhookToken == "" {
+			return nil, errors.New("twilio: webhooks are signed with the account's auth token, not with the API key: the webhook token is needed too")
+		}
+	}
+	if opt.Poll < 0 || opt.Lookback < 0 {
+		return nil, errors.New("twilio: poll and look back: not before now")
+	}
+	if t.opt.Lookback == 0 {
+		t.opt.Lookback = defaultLookback
+	}
 	if t.opt.Now == nil {
 		t.opt.Now = time.Now
 	}
-	t.http = once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout})
+	t.http = once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer})
 	return t, nil
+}
+
+// Traits tells how replies and receipts arrive.
+func (t *Transport) Traits() sms.Traits {
+	tr := sms.Traits{Name: "twilio", Replies: sms.NoReplies, Receipts: t.opt.PublicURL != "" || t.opt.Poll > 0,
+		MaxSegments: maxSegments, AnswersStop: t.opt.AnswersStop}
+	switch {
+	case t.opt.PublicURL != "":
+		tr.Replies = sms.ByWebhook
+	case t.opt.Poll > 0:
+		tr.Replies = sms.ByPoll
+	}
+	return tr
 }
 
 // Submit hands m to the provider in one attempt. Its errors are *sms.Error. A
@@ -124,6 +186,9 @@ func (t *Transport) Submit(ctx context.Context, m sms.Message) (sms.Receipt, err
 	form.Set(key, sender)
 	if t.opt.Validity > 0 {
 		form.Set("ValidityPeriod", strconv.Itoa(int(t.opt.Validity/time.Second)))
+	}
+	if u := t.statusCallback(m); u != "" {
+		form.Set("StatusCallback", u)
 	}
 	t.remember(m.ID)
 	a, lost := t.http.Submit(ctx, t.as(once.Form(t.messagesURL(nil), form)))
@@ -151,9 +216,11 @@ func (t *Transport) sender(m sms.Message) (key, value string) {
 // as puts the account's credentials on r.
 func (t *Transport) as(r *once.Request) *once.Request { return r.Basic(t.user, t.password) }
 
-func (t *Transport) messagesURL(query url.Values) string {
+func (t *Transport) messagesURL(query url.Values) string { return t.resource("Messages", query) }
+
+func (t *Transport) resource(name string, query url.Values) string {
 	u := *t.base
-	u.Path += "/2010-04-01/Accounts/" + t.opt.AccountSID + "/Messages.json"
+	u.Path += "/2010-04-01/Accounts/" + t.opt.AccountSID + "/" + name + ".json"
 	u.RawPath = ""
 	u.RawQuery = query.Encode()
 	return u.String()
