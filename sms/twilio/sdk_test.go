@@ -20,7 +20,7 @@ import (
 // and sends the request that ours must be like.
 const sdk = "twilio@6.2.0"
 
-func TestProvidersSDK(t *testing.T) {
+func TestTwilioSDK(t *testing.T) {
 	dir := smstest.NPM(t, sdk)
 	type params = map[string]any
 	type signed struct {
