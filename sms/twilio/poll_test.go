@@ -246,17 +246,16 @@ func TestPollOddLists(t *testing.T) {
 
 // An account's other numbers are none of ours.
 func TestPollNumbers(t *testing.T) {
-	const service = "MG0123456789abcdef0123456789abcdef"
 	l := &listing{now: noon}
 	l.add("SM1", "inbound", "received", noon, nil)
 	l.add("SM2", "inbound", "received", noon, map[string]any{"to": "+12125550177"})
-	l.add("SM3", "inbound", "received", noon, map[string]any{"to": "+12125550177", "messaging_service_sid": service})
+	l.add("SM3", "inbound", "received", noon, map[string]any{"to": "12345"})
 	l.add("SM4", "outbound-api", "delivered", noon, nil)
 	l.add("SM5", "outbound-api", "delivered", noon, map[string]any{"from": "+12125550177"})
 	l.add("SM6", "outbound-api", "delivered", noon, map[string]any{"from": nil})
-	l.add("SM7", "outbound-api", "delivered", noon, map[string]any{"from": nil, "messaging_service_sid": service})
+	l.add("SM7", "outbound-api", "delivered", noon, map[string]any{"from": "12345"})
 	l.add("SM8", "sideways", "delivered", noon, nil)
-	p, in := polling(t, l, func(o *Options) { o.Numbers, o.MessagingServiceSID = []string{testFrom}, service })
+	p, in := polling(t, l, func(o *Options) { o.Numbers = []string{testFrom, "12345"} })
 	p.must(t)
 	if got := ids(in.inbound); !slices.Equal(got, []string{"SM1", "SM3"}) {
 		t.Errorf("texts: %q", got)
