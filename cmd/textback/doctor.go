@@ -17,8 +17,6 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
-	"textback/sms/smpp"
-	"textback/sms/twilio"
 )
 
 type doctorCmd struct{ configFlag }
@@ -71,7 +69,7 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	if cfg.PBX.SIP != nil {
 		d.sip(ctx, cfg)
 	}
-	d.provider(ctx, cfg)
+	d.providers(ctx, cfg)
 	if d.sick {
 		return errNotOK
 	}
@@ -228,27 +226,5 @@ func (d *doctor) sip(ctx context.Context, cfg *config.Config) {
 			}
 		}
 		d.say("sip "+name, err, fmt.Sprintf("%.0f messages read", got[name]))
-	}
-}
-
-func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
-	switch cfg.SMS.Transport {
-	case config.TransportTwilio:
-		t, err := twilio.New(cfg.TwilioOptions())
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-			defer cancel()
-			err = t.Check(ctx)
-		}
-		d.say("provider", err, "the account answers")
-		d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from error 21610 and from 'textback optout add'")
-	case config.TransportSMPP:
-		opt, err := cfg.SMPPOptions(nil)
-		if err == nil {
-			err = smpp.Reach(ctx, opt)
-		}
-		d.say("provider", err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
-	default:
-		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
 	}
 }

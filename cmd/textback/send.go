@@ -16,7 +16,7 @@ import (
 )
 
 // sender builds the half of the daemon that turns events into texts.
-func (d *serving) sender(ctx context.Context, nc *nats.Conn, transport sms.Transport) (*sms.Sender, error) {
+func (d *serving) sender(ctx context.Context, nc *nats.Conn, ways []sms.Way) (*sms.Sender, error) {
 	cfg := d.cfg
 	key, err := sms.LoadKey(cfg.StateDir)
 	if err != nil {
@@ -29,7 +29,7 @@ func (d *serving) sender(ctx context.Context, nc *nats.Conn, transport sms.Trans
 		return nil, err
 	}
 	return sms.NewSender(sms.SenderOptions{
-		NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Transport: transport, From: cfg.Sender,
+		NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Ways: ways,
 		Rules:          func() sms.Decider { return d.rules.Load() },
 		GotThroughTalk: cfg.SMS.GotThroughTalk,
 		Alone:          cfg.NATS.URL == "",

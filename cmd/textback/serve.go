@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -27,9 +26,6 @@ import (
 	"textback/rules/strict"
 	"textback/sms"
 	"textback/sms/directory"
-	"textback/sms/file"
-	"textback/sms/smpp"
-	"textback/sms/twilio"
 )
 
 // configFlag is shared by every subcommand that reads the configuration.
@@ -154,11 +150,11 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		return err
 	}
 
-	transport, closeTransport, err := d.transport()
+	ways, closeWays, err := d.ways()
 	if err != nil {
 		return err
 	}
-	defer closeTransport()
+	defer closeWays()
 
 	stopHTTP, err := d.serveHTTP()
 	if err != nil {
@@ -207,13 +203,15 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 			return err
 		}
 		defer d.directory.Close()
-		sender, err := d.sender(ctx, nc, transport)
+		sender, err := d.sender(ctx, nc, ways)
 		if err != nil {
 			return err
 		}
 		half("sender", sender.Run)
-		if r, ok := transport.(sms.Runner); ok {
-			half("transport", func(ctx context.Context) error { return r.Run(ctx, unread{}) })
+		for _, w := range ways {
+			if r, ok := w.Transport.(sms.Runner); ok {
+				half("transport "+w.Name, func(ctx context.Context) error { return r.Run(ctx, unread{}) })
+			}
 		}
 	}
 	go d.systemd(ctx, ready, w)
@@ -265,46 +263,6 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	}
 	return sms.EnsureStreams(cctx, nc, d.log)
 }
-
-// transport builds the way out.
-func (d *serving) transport() (sms.Transport, func(), error) {
-	c := d.cfg.SMS
-	nothing := func() {}
-	switch c.Transport {
-	case config.TransportTwilio:
-		t, err := twilio.New(d.cfg.TwilioOptions())
-		return t, nothing, err
-	case config.TransportSMPP:
-		opt, err := d.cfg.SMPPOptions(d.log)
-		if err != nil {
-			return nil, nothing, err
-		}
-		t, err := smpp.New(opt)
-		return t, nothing, err
-	case config.TransportFile:
-		path := c.File.Path
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(d.cfg.StateDir, path)
-		}
-		t, err := file.Open(path)
-		if err != nil {
-			return nil, nothing, err
-		}
-		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is file; what would be sent is written to "+path, "mend", "set sms.transport to twilio once the account is there")
-		return t, func() { _ = t.Close() }, nil
-	default:
-		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is log; what would be sent is written here", "mend", "set sms.transport to twilio once the account is there")
-		return file.Log{Logger: d.log, ShowNumbers: d.cfg.Log.ShowNumbers}, nothing, nil
-	}
-}
-
-// unread is the Inbox as long as nothing reads replies: the provider keeps them.
-type unread struct{}
-
-var errUnread = errors.New("replies and receipts are not read yet")
-
-func (unread) Received(context.Context, sms.Inbound) error        { return errUnread }
-func (unread) Receipt(context.Context, sms.DeliveryReceipt) error { return errUnread }
 
 // serveHTTP serves metrics and health.
 func (d *serving) serveHTTP() (stop func(), err error) {

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"textback/cmd/textback/config"
+	"textback/sms"
+	"textback/sms/file"
+	"textback/sms/smpp"
+	"textback/sms/telnyx"
+	"textback/sms/twilio"
+)
+
+// openTransport builds one way out. It does not go to the network.
+func openTransport(cfg *config.Config, name string, log *slog.Logger) (t sms.Transport, closeIt func(), err error) {
+	closeIt = func() {}
+	switch name {
+	case config.TransportTwilio:
+		opt := cfg.TwilioOptions()
+		opt.Log = log
+		t, err = twilio.New(opt)
+	case config.TransportTelnyx:
+		t, err = telnyx.New(cfg.TelnyxOptions())
+	case config.TransportSMPP:
+		opt, oerr := cfg.SMPPOptions(log)
+		if oerr != nil {
+			return nil, nil, oerr
+		}
+		t, err = smpp.New(opt)
+	case config.TransportFile:
+		f, ferr := file.Open(cfg.SMS.File.Path)
+		if ferr != nil {
+			return nil, nil, ferr
+		}
+		return f, func() { _ = f.Close() }, nil
+	default:
+		t = file.Log{Logger: log, ShowNumbers: cfg.Log.ShowNumbers}
+	}
+	return t, closeIt, err
+}
+
+// ways builds the ways out, in the order in which they are tried.
+func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
+	var opened []func()
+	closeAll = func() {
+		for _, f := range opened {
+			f()
+		}
+	}
+	for _, name := range d.cfg.SMS.Transport {
+		t, closeIt, err := openTransport(d.cfg, name, d.log)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		opened = append(opened, closeIt)
+		ways = append(ways, sms.Way{Name: name, Transport: t, Regions: d.cfg.SMS.Regions[name], From: func(line string) string { return d.cfg.Sender(name, line) }})
+		d.m.transportWorks(name, true)
+	}
+	if !d.cfg.SMS.Sends() {
+		where := "here"
+		if d.cfg.SMS.Transport[0] == config.TransportFile {
+			where = "to " + d.cfg.SMS.File.Path
+		}
+		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is "+d.cfg.SMS.Transport[0]+"; what would be sent is written "+where, "mend", "set sms.transport to your provider once the account is there")
+	}
+	return ways, closeAll, nil
+}
+
+// unread is the Inbox as long as nothing reads replies: the provider keeps them.
+type unread struct{}
+
+var errUnread = errors.New("replies and receipts are not read yet")
+
+func (unread) Received(context.Context, sms.Inbound) error        { return errUnread }
+func (unread) Receipt(context.Context, sms.DeliveryReceipt) error { return errUnread }
+
+// A checker can tell whether its provider is reached and takes the credentials.
+type checker interface {
+	Check(ctx context.Context) error
+}
+
+// providers looks at each way out.
+func (d *doctor) providers(ctx context.Context, cfg *config.Config) {
+	for _, name := range cfg.SMS.Transport {
+		what := "provider"
+		if len(cfg.SMS.Transport) > 1 {
+			what += " " + name
+		}
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		d.provider(ctx, cfg, name, what)
+		cancel()
+	}
+}
+
+func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what string) {
+	if !cfg.SMS.Sends() {
+		d.note(what, "sms.transport is "+name+": no text leaves this machine")
+		return
+	}
+	if name == config.TransportSMPP {
+		opt, err := cfg.SMPPOptions(nil)
+		if err == nil {
+			err = smpp.Reach(ctx, opt)
+		}
+		d.say(what, err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
+		return
+	}
+	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
+	if err != nil {
+		d.say(what, err, "")
+		return
+	}
+	defer closeIt()
+	if c, ok := t.(checker); ok {
+		d.say(what, c.Check(ctx), "the account answers")
+	} else {
+		d.note(what, name+" cannot be asked without sending a text")
+	}
+}
