@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
 )
 
 // store is an Inbox in memory.
@@ -140,7 +141,7 @@ func TestInbound(t *testing.T) {
 
 func TestReceipts(t *testing.T) {
 	tr := transport(t, "https://sms.example", open, atNoon)
-	ours := tr.webhookURL(sms.Message{ID: "a&b 1"})
+	ours := hook.StatusURL(public, "a&b 1")
 	for _, c := range []struct {
 		kind, status, url string
 		errors            []fields

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"textback/sms"
+	"textback/sms/hook"
 )
 
 var _ interface {
@@ -172,7 +173,7 @@ func TestReceipts(t *testing.T) {
 	} {
 		in := &store{}
 		tr := transport(t, "https://sms.example", open)
-		path := strings.TrimPrefix(tr.statusCallback(sms.Message{ID: "a&b 1"}), public)
+		path := strings.TrimPrefix(hook.StatusURL(public, "a&b 1"), public)
 		w := signedCall(path, url.Values{"MessageSid": {"SM1"}, "MessageStatus": {c.status}, "ErrorCode": {c.code}}).do(tr.Webhook(in))
 		want := sms.DeliveryReceipt{ProviderID: "SM1", MessageID: "a&b 1", Delivery: c.want, Class: c.class, Code: c.says}
 		if w.Code != 204 || len(in.receipts) != 1 || in.receipts[0] != want {
