@@ -271,7 +271,7 @@ func TestNPM(t *testing.T) {
 			opt.TLS, opt.Long, opt.Reference, opt.Validity, opt.SystemType = &tls.Config{RootCAs: pool}, long, true, 15*time.Minute, "VMA"
 			tr := transport(t, opt)
 			in := &inbox{}
-			run(t, tr, in)
+			keep(t, tr, in)
 			body := strings.Repeat("Grüße {5€} ", 30) + "end"
 			r, err := tr.Submit(t.Context(), message(body))
 			if err != nil {

@@ -92,8 +92,8 @@ func (b *inbox) fates() []sms.DeliveryReceipt {
 	return append([]sms.DeliveryReceipt(nil), b.receipts...)
 }
 
-// run runs tr until stop is called, at the latest until t ends, and waits until it is bound.
-func run(t testing.TB, tr *Transport, in sms.Inbox) (stop func()) {
+// keep runs tr until stop is called, at the latest until t ends, and waits until it is bound.
+func keep(t testing.TB, tr *Transport, in sms.Inbox) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -272,7 +272,7 @@ func TestLongTextIsOneText(t *testing.T) {
 				return smsc.Accept
 			}
 			tr := transport(t, options(t, s.Addr()))
-			run(t, tr, &inbox{})
+			keep(t, tr, &inbox{})
 			r, err := tr.Submit(t.Context(), message(body))
 			if c.class == "" {
 				if err != nil || r.Segments != 3 || r.ProviderID != s.Submits()[0].ID {
@@ -299,7 +299,7 @@ func TestLongTextIsOneText(t *testing.T) {
 	s := listen(t)
 	s.Behave = func(pdu.Message, int) smsc.Behaviour { return smsc.Refuse(pdu.Throttled) }
 	tr := transport(t, options(t, s.Addr()))
-	run(t, tr, &inbox{})
+	keep(t, tr, &inbox{})
 	if _, err := tr.Submit(t.Context(), message(body)); sms.ClassOf(err) != sms.Throttled || s.Seen() != 1 {
 		t.Errorf("%v after %d submits", err, s.Seen())
 	}
@@ -315,7 +315,7 @@ func TestStatuses(t *testing.T) {
 	opt := options(t, s.Addr())
 	opt.Codes = map[pdu.Status]sms.Class{0x0444: sms.OptedOut, 0x45: sms.Blocked}
 	tr := transport(t, opt)
-	run(t, tr, &inbox{})
+	keep(t, tr, &inbox{})
 	for st, class := range map[pdu.Status]sms.Class{
 		0x58: sms.Throttled, 0x14: sms.Throttled, 0x08: sms.Transient, 0x0b: sms.Invalid, 0x0a: sms.Misconfigured, 0x01: sms.Rejected,
 		0x0d: sms.Unauthorized, 0x45: sms.Blocked, 0x0444: sms.OptedOut, 0x0445: sms.Rejected, 0xff: sms.Rejected, 0x62: sms.Misconfigured, 0xffffffff: sms.Rejected,

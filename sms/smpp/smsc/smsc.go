@@ -336,6 +336,18 @@ func (x *session) request(ctx context.Context, c pdu.Command, body []byte) (pdu.
 	}
 }
 
+// Bound reports whether a client is bound.
+func (s *SMSC) Bound() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for x := range s.sessions {
+		if x.bound {
+			return true
+		}
+	}
+	return false
+}
+
 // Request sends any command over a bound session, which it waits for, and returns the answer.
 func (s *SMSC) Request(ctx context.Context, c pdu.Command, body []byte) (pdu.PDU, error) {
 	for {
