@@ -505,8 +505,9 @@ func (s *session) register(ctx context.Context) {
 		}
 		if res.StatusCode == 423 {
 			if h := res.GetHeader("Min-Expires"); h != nil {
-				if n, err := strconv.ParseUint(strings.TrimSpace(h.Value()), 10, 20); err == nil {
-					asked = max(asked, time.Duration(n)*time.Second)
+				if n, err := strconv.ParseUint(strings.TrimSpace(h.Value()), 10, 20); err == nil && time.Duration(n)*time.Second > asked {
+					asked = time.Duration(n) * time.Second
+					return 0, errTooBrief
 				}
 			}
 		}
@@ -523,6 +524,9 @@ func (s *session) register(ctx context.Context) {
 		expires, err := once(ctx, asked)
 		if ctx.Err() != nil {
 			break
+		}
+		if errors.Is(err, errTooBrief) {
+			continue // asked has grown, so this ends
 		}
 		if err != nil {
 			if registered || pause == 2*time.Second {
@@ -606,6 +610,8 @@ func (s *session) flow() string {
 	slices.Sort(flows)
 	return strings.Join(flows, " ")
 }
+
+var errTooBrief = errors.New("the server wants longer registrations")
 
 var expiresParam = regexp.MustCompile(`(?i);\s*expires\s*=\s*"?([0-9]{1,8})`)
 
