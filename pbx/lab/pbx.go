@@ -248,6 +248,17 @@ func (p *PBX) Stop() error {
 	return fmt.Errorf("%v did not end on SIGTERM", p.version)
 }
 
+// Append adds text to one file of /etc/asterisk, such as pjsip.conf, for what
+// only one test needs; a reload on the CLI takes it into use.
+func (p *PBX) Append(name, text string) error {
+	f, err := os.OpenFile(filepath.Join(p.root, "etc/asterisk", name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("\n" + text)
+	return errors.Join(err, f.Close())
+}
+
 // configure writes everything under /etc/asterisk that the lab depends on.
 func (p *PBX) configure() error {
 	etc := filepath.Join(p.root, "etc/asterisk")

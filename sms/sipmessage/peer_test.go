@@ -54,13 +54,15 @@ type peer struct {
 	silent   bool // OPTIONS are not answered
 }
 
-func newPeer(t *testing.T, network string) *peer {
+func newPeer(t *testing.T, network string) *peer { return newPeerAt(t, network, "127.0.0.1:0") }
+
+func newPeerAt(t *testing.T, network, addr string) *peer {
 	p := &peer{t: t, network: network, order: smstest.Order{Fate: smstest.Take}, changed: make(chan struct{}), ended: make(chan struct{}), conns: map[net.Conn]bool{}}
 	p.challenge = func(*sip.Request) *digest.Challenge {
 		return &digest.Challenge{Realm: "trunk", Nonce: "abc", Algorithm: "MD5", QOP: []string{"auth"}}
 	}
 	p.cert, p.roots = certificate(t)
-	p.addr = "127.0.0.1:0"
+	p.addr = addr
 	p.start()
 	t.Cleanup(func() {
 		close(p.ended)

@@ -154,8 +154,9 @@ func (t *Transport) read(req *sip.Request) outcome {
 		At:    at,
 	}
 	// To is what the phone wrote to; the request's own address may be only the
-	// account that we are registered as.
-	for _, user := range []string{userOf(&to.Address), userOf(&req.Recipient)} {
+	// account that we are registered as. A PBX that makes a request of its own says it
+	// in P-Called-Party-ID (RFC 7315, 4.2).
+	for _, user := range []string{headerUser(req, "P-Called-Party-ID"), userOf(&to.Address), userOf(&req.Recipient)} {
 		if user != "" && user != t.opt.User {
 			m.To = t.phone(user)
 			break
@@ -169,7 +170,15 @@ func (t *Transport) read(req *sip.Request) outcome {
 
 // sender is who the trunk says it is, else who the text says it is.
 func sender(req *sip.Request, from *sip.FromHeader) string {
-	for _, h := range req.GetHeaders("P-Asserted-Identity") {
+	if user := headerUser(req, "P-Asserted-Identity"); user != "" {
+		return user
+	}
+	return userOf(&from.Address)
+}
+
+// headerUser is the user part of the first address in headers of that name.
+func headerUser(req *sip.Request, name string) string {
+	for _, h := range req.GetHeaders(name) {
 		for one := range strings.SplitSeq(h.Value(), ",") {
 			var u sip.Uri
 			params := sip.NewParams()
@@ -178,7 +187,7 @@ func sender(req *sip.Request, from *sip.FromHeader) string {
 			}
 		}
 	}
-	return userOf(&from.Address)
+	return ""
 }
 
 // userOf is the user part without parameters (RFC 3966 numbers carry some) and
