@@ -17,6 +17,8 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/sms/asterisk"
+	"textback/sms/sipmessage"
 	"textback/sms/twilio"
 )
 
@@ -240,6 +242,18 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 		}
 		d.say("provider", err, "the account answers")
 		d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from error 21610 and from 'textback optout add'")
+	case config.TransportSIP:
+		opt, err := cfg.SIPTextsOptions(nil)
+		if err == nil {
+			err = sipmessage.Reach(ctx, opt)
+		}
+		d.say("provider", err, "the SIP server "+cfg.SMS.SIP.Server+" answers; user and password are tried with the first text")
+	case config.TransportAsterisk:
+		t, err := asterisk.New(cfg.AsteriskTextsOptions(nil))
+		if err == nil {
+			err = t.Check(ctx)
+		}
+		d.say("provider", err, "Asterisk would take texts for endpoint "+cfg.SMS.Asterisk.Endpoint+"; what the carrier does with them it does not tell")
 	default:
 		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
 	}

@@ -169,6 +169,9 @@ func (t *Transport) Submit(ctx context.Context, m sms.Message) (sms.Receipt, err
 	return sms.Receipt{}, refusal(a.Status)
 }
 
+// Check tells whether a text would be handed over now; nothing is sent.
+func (t *Transport) Check(ctx context.Context) error { return t.ready(ctx) }
+
 // ready asks for the endpoint's state before the words leave: an endpoint that is
 // qualified or registered and does not answer would swallow them.
 func (t *Transport) ready(ctx context.Context) error {

@@ -433,7 +433,7 @@ func TestConformance(t *testing.T) {
 				h.New = func(t *testing.T) (sms.Transport, smstest.Peer) {
 					p := newPeer(t, network)
 					opt := p.options()
-					opt.NotificationsWant = receipts
+					opt.Notifications = receipts
 					tr, err := New(opt)
 					if err != nil {
 						t.Fatal(err)

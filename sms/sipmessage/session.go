@@ -75,6 +75,25 @@ func (t *Transport) Run(ctx context.Context, in sms.Inbox) error {
 	return nil
 }
 
+// Reach tells whether anybody answers at the server. It registers nothing and
+// sends no text, so it may be asked beside a transport at work.
+func Reach(ctx context.Context, opt Options) error {
+	opt.Listen, opt.Register, opt.NoProbe = "", false, false
+	t, err := New(opt)
+	if err != nil {
+		return err
+	}
+	s, err := t.open(nil)
+	if err != nil {
+		return err
+	}
+	defer s.shut()
+	ctx, cancel := context.WithTimeout(ctx, t.opt.ConnectTimeout)
+	defer cancel()
+	_, err = s.reach(ctx)
+	return err
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -97,7 +116,9 @@ func (t *Transport) open(in sms.Inbox) (*session, error) {
 	}
 	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
 	client := conf.Clone()
-	client.ServerName = t.host
+	if client.ServerName == "" {
+		client.ServerName = t.host
+	}
 	ua, err := sipgo.NewUA(sipgo.WithUserAgent("textback"), sipgo.WithUserAgentParser(parser), sipgo.WithUserAgenTLSConfig(client),
 		sipgo.WithUserAgentTransportLayerOptions(sip.WithTransportLayerLogger(silent), sip.WithTransportLayerReadFilter(s.filter)),
 		sipgo.WithUserAgentTransactionLayerOptions(sip.WithTransactionLayerLogger(silent), sip.WithTransactionLayerTerminateOnConnClose(),

@@ -83,12 +83,12 @@ type Options struct {
 	// Digits writes numbers as 12025550143 instead of +12025550143. As user: the From
 	// header names User, as registrars often demand, and the line stands in
 	// P-Asserted-Identity alone.
-	Digits            bool
-	FromUser          bool
-	AssertedIdentity  bool          // add P-Asserted-Identity (RFC 3325) with the line's number
-	Validity          time.Duration // how long the text is worth sending on (Expires); zero: not said
-	NotificationsWant bool          // ask for delivery notifications (RFC 5438), in a message/cpim body
-	MaxSize           int           // bytes of a whole request; 1300 when zero. UDP takes no more than that
+	Digits           bool
+	FromUser         bool
+	AssertedIdentity bool          // add P-Asserted-Identity (RFC 3325) with the line's number
+	Validity         time.Duration // how long the text is worth sending on (Expires); zero: not said
+	Notifications    bool          // ask for delivery notifications (RFC 5438), in a message/cpim body
+	MaxSize          int           // bytes of a whole request; 1300 when zero. UDP takes no more than that
 
 	// Register keeps a registration with the server, so that it knows where
 	// replies shall go, through a NAT too.
@@ -211,6 +211,10 @@ func New(opt Options) (*Transport, error) {
 	return t, nil
 }
 
+// ValidUser and ValidDomain tell what Options.User and Options.Domain may be.
+func ValidUser(s string) bool   { return userLike.MatchString(s) }
+func ValidDomain(s string) bool { return hostLike.MatchString(s) }
+
 // SplitServer reads a server's host and port; port is 0 where there is none.
 func SplitServer(s string) (host string, port int, err error) {
 	host = s
@@ -247,7 +251,7 @@ func (t *Transport) Traits() sms.Traits {
 	tr := sms.Traits{
 		Name:          "sip",
 		Replies:       sms.NoReplies,
-		Receipts:      t.opt.NotificationsWant,
+		Receipts:      t.opt.Notifications,
 		RatePerSecond: t.opt.RatePerSecond,
 		// About 650 bytes are heads; a segment of GSM-7 is 153 of them.
 		MaxSegments: max(1, (t.opt.MaxSize-650)/153),
@@ -348,7 +352,7 @@ func (t *Transport) request(m sms.Message) (*sip.Request, error) {
 		req.AppendHeader(sip.NewHeader("Date", sipDate(now)))
 		req.AppendHeader(sip.NewHeader("Expires", strconv.Itoa(int(t.opt.Validity/time.Second))))
 	}
-	if t.opt.NotificationsWant {
+	if t.opt.Notifications {
 		req.AppendHeader(sip.NewHeader("Content-Type", "message/cpim"))
 		req.SetBody(wrap(t.user(from), t.user(m.To), uriHost(t.opt.Domain), messageID(callID), m.Body, now))
 	} else {

@@ -254,8 +254,12 @@ func (c *Config) checkSMS(r *report) {
 	case TransportLog, TransportFile:
 	case TransportTwilio:
 		c.checkTwilio(r)
+	case TransportSIP:
+		c.checkSIPTexts(r)
+	case TransportAsterisk:
+		c.checkAsteriskTexts(r)
 	default:
-		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio)
+		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportSIP, TransportAsterisk)
 	}
 }
 

@@ -95,11 +95,13 @@ type Line struct {
 
 // SMS is the way out.
 type SMS struct {
-	Transport      string        `yaml:"transport"` // TransportLog, TransportFile or TransportTwilio
+	Transport      string        `yaml:"transport"` // one of the constants
 	From           string        `yaml:"from"`
 	GotThroughTalk time.Duration `yaml:"got_through_talk"`
 	File           File          `yaml:"file"`
 	Twilio         Twilio        `yaml:"twilio"`
+	SIP            SIPTexts      `yaml:"sip"`
+	Asterisk       AsteriskTexts `yaml:"asterisk"`
 }
 
 // The values of SMS.Transport.
@@ -177,7 +179,9 @@ func defaults() *Config {
 			GotThroughTalk: 20 * time.Second,
 			File:           File{Path: "texts.jsonl"},
 			// A text is retried for 15 minutes here; the provider must not keep it longer.
-			Twilio: Twilio{Validity: 15 * time.Minute},
+			Twilio:   Twilio{Validity: 15 * time.Minute},
+			SIP:      sipTextsDefaults(),
+			Asterisk: asteriskTextsDefaults(),
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},
