@@ -118,7 +118,38 @@ func (p *PBX) Kill() error {
 }
 
 // Freeze stops Asterisk in its tracks, connections stay open; Thaw undoes it.
-func (p *PBX) Freeze() error { return p.signal(syscall.SIGSTOP) }
+// It returns once the last of its threads stands still.
+func (p *PBX) Freeze() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	cmd, _ := p.process()
+	for deadline := time.Now().Add(20 * time.Second); !stopped(cmd.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%v does not stand still", p.version)
+		}
+	}
+	return nil
+}
+
+// stopped tells whether every thread of a process is (proc_pid_stat(5), field 3).
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		return false
+	}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return false
+		}
+		// The name before it is in brackets and may hold anything.
+		if _, state, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')'):]), " "); !ok || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw lets a frozen Asterisk run on.
 func (p *PBX) Thaw() error { return p.signal(syscall.SIGCONT) }

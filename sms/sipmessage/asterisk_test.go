@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-	"github.com/icholy/digest"
-
 	"textback/pbx/lab"
 	"textback/sms"
 	"textback/sms/smstest"
@@ -78,8 +76,8 @@ exten => _[+0-9].,1,Set(MESSAGE_DATA(P-Called-Party-ID)=<sip:${EXTEN}@office>)
 
 func newOffice(t *testing.T, v lab.Version) *office {
 	o := &office{t: t, pbx: lab.Start(t, v), carrier: newPeerAt(t, UDP, "127.0.0.9:0")}
-	o.carrier.challenge = func(*sip.Request) *digest.Challenge { return nil }
-	o.carrier.contact = sip.Uri{Scheme: "sip", Host: o.pbx.Address(), Port: 5060}
+	o.carrier.challengeWith(noChallenge)
+	o.carrier.set(func(p *peer) { p.contact = sip.Uri{Scheme: "sip", Host: o.pbx.Address(), Port: 5060} })
 	for name, text := range map[string]string{"pjsip.conf": officePJSIP, "extensions.conf": officeDialplan} {
 		if err := o.pbx.Append(name, fmt.Sprintf(text, o.carrier.addr)); err != nil {
 			t.Fatal(err)
@@ -150,9 +148,7 @@ func TestThroughAsterisk(t *testing.T) {
 				New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 					o.t = t
 					o.Do(smstest.Order{Fate: smstest.Take})
-					o.carrier.mu.Lock()
-					o.carrier.taken = nil
-					o.carrier.mu.Unlock()
+					o.carrier.set(func(p *peer) { p.taken = nil })
 					tr, err := New(o.options())
 					if err != nil {
 						t.Fatal(err)
@@ -164,7 +160,9 @@ func TestThroughAsterisk(t *testing.T) {
 			o.Do(smstest.Order{Fate: smstest.Take})
 
 			// What Asterisk says of a text is said before the carrier is asked.
-			o.carrier.answer = func(q *sip.Request) *sip.Response { return sip.NewResponseFromRequest(q, 403, "Forbidden", nil) }
+			o.carrier.set(func(p *peer) {
+				p.answer = func(q *sip.Request) *sip.Response { return sip.NewResponseFromRequest(q, 403, "Forbidden", nil) }
+			})
 			tr := running(t, o.options(), nil)
 			r, err := tr.Submit(t.Context(), sms.Message{ID: "blind", From: "+12125550100", To: "+12025550143", Body: "blind"})
 			if err != nil || r.Status != "202" {

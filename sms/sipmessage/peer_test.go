@@ -51,6 +51,7 @@ type peer struct {
 	contact  sip.Uri        // of the last registration
 	expires  []int          // asked for by registrations
 	answer   func(*sip.Request) *sip.Response
+	granted  int  // seconds that registrations last; 0: as asked
 	silent   bool // OPTIONS are not answered
 }
 
@@ -70,6 +71,20 @@ func newPeerAt(t *testing.T, network, addr string) *peer {
 	})
 	return p
 }
+
+// set changes p while it runs.
+func (p *peer) set(change func(*peer)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change(p)
+}
+
+// challengeWith makes p ask with chal, or not at all.
+func (p *peer) challengeWith(chal func() *digest.Challenge) {
+	p.set(func(p *peer) { p.challenge = func(*sip.Request) *digest.Challenge { return chal() } })
+}
+
+func noChallenge() *digest.Challenge { return nil }
 
 var quiet = slog.New(slog.DiscardHandler)
 
@@ -202,7 +217,10 @@ var refusals = map[sms.Class]int{
 
 // authentic checks the answer to our challenge with the library's own arithmetic.
 func (p *peer) authentic(req *sip.Request) (*digest.Challenge, bool) {
-	chal := p.challenge(req)
+	p.mu.Lock()
+	challenge := p.challenge
+	p.mu.Unlock()
+	chal := challenge(req)
 	if chal == nil {
 		return nil, true
 	}
@@ -297,6 +315,9 @@ func (p *peer) register(req *sip.Request, tx sip.ServerTransaction) {
 	p.mu.Lock()
 	p.contact = *req.Contact().Address.Clone()
 	p.expires = append(p.expires, expires)
+	if p.granted > 0 && expires > 0 {
+		expires = p.granted
+	}
 	p.mu.Unlock()
 	res := sip.NewResponseFromRequest(req, 200, "OK", nil)
 	if expires > 0 {

@@ -1,6 +1,7 @@
 package sipmessage
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -21,6 +22,7 @@ import (
 	"github.com/emiago/sipgo"
 	"github.com/emiago/sipgo/sip"
 	"github.com/icholy/digest"
+	"golang.org/x/time/rate"
 
 	"textback/sms"
 )
@@ -31,8 +33,16 @@ const (
 	// A request's parts are kept in memory; UDP can carry no more than this.
 	maxMessage = 64 << 10
 
+	// Requests over UDP: a flood with a forged address must not fill the memory.
+	requestsPerSecond = 50
+	requestsAtOnce    = 200
+
 	maxAddresses = 4 // of the server, tried in turn before a text leaves
 )
+
+// sipgo has one logger for what is told no other, and writes there about the
+// reference counts of its connections. It can only be set before anything runs.
+func init() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) }
 
 // session is one open socket, or one listener and the connections beside it.
 type session struct {
@@ -44,6 +54,7 @@ type session struct {
 	close []func()
 	done  chan struct{} // closed when the listener has ended
 
+	requests *rate.Limiter // that come in by UDP
 	slots    chan struct{}
 	ending   chan struct{} // closed when no more is taken in
 	mu       sync.Mutex    // orders handlers.Add before handlers.Wait
@@ -105,7 +116,8 @@ func sleep(ctx context.Context, d time.Duration) {
 
 // open binds and builds; it does not go to the network.
 func (t *Transport) open(in sms.Inbox) (*session, error) {
-	s := &session{t: t, in: in, done: make(chan struct{}), ending: make(chan struct{}), slots: make(chan struct{}, maxHandlers)}
+	s := &session{t: t, in: in, done: make(chan struct{}), ending: make(chan struct{}), slots: make(chan struct{}, maxHandlers),
+		requests: rate.NewLimiter(requestsPerSecond, requestsAtOnce)}
 	// sipgo logs whole messages that it cannot read, words and numbers and all.
 	silent := slog.New(slog.DiscardHandler)
 	parser := sip.NewParser()
@@ -222,6 +234,11 @@ func (s *session) filter(from sip.TransportReadProps, data []byte) ([]byte, erro
 		a = r.AddrPort().Addr()
 	}
 	if !s.t.allowed(a) {
+		return nil, nil
+	}
+	// Each request over UDP is remembered for 32 s, to know its repetitions. Who is
+	// not heard repeats it; answers to ours are never dropped.
+	if s.t.opt.Network == UDP && !bytes.HasPrefix(data, []byte("SIP/2.0 ")) && !s.requests.Allow() {
 		return nil, nil
 	}
 	return data, nil
@@ -563,7 +580,7 @@ func (s *session) register(ctx context.Context) {
 		}
 		registered, pause = true, 2*time.Second
 		// Signs of life until half of the time is over; they keep a NAT's door open
-		// and notice a server that was restarted and has forgotten us.
+		// and notice a connection that is gone, and with it the way back to us.
 		for end := t.opt.Now().Add(max(expires/2, time.Second)); ctx.Err() == nil && t.opt.Now().Before(end); {
 			sleep(ctx, min(t.opt.KeepAlive, end.Sub(t.opt.Now())))
 			if t.opt.NoProbe || !t.opt.Now().Before(end) {

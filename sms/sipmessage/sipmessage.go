@@ -18,6 +18,9 @@
 // The Call-ID is made of the job id, so that both sides' logs can be laid side by
 // side. It does not make a second Submit harmless: receivers know a request again
 // by its branch, for 32 s at most, and a PBX in between makes a Call-ID of its own.
+//
+// Replies are acknowledged once they are stored. A carrier that is told 503 may send
+// its text again; an Asterisk in between never does, whatever it is told.
 package sipmessage
 
 import (
