@@ -8,7 +8,9 @@ import (
 
 	"textback/cmd/textback/config"
 	"textback/sms"
+	"textback/sms/asterisk"
 	"textback/sms/file"
+	"textback/sms/sipmessage"
 	"textback/sms/smpp"
 	"textback/sms/telnyx"
 	"textback/sms/twilio"
@@ -30,6 +32,14 @@ func openTransport(cfg *config.Config, name string, log *slog.Logger) (t sms.Tra
 			return nil, nil, oerr
 		}
 		t, err = smpp.New(opt)
+	case config.TransportSIP:
+		opt, oerr := cfg.SIPTextsOptions(log)
+		if oerr != nil {
+			return nil, nil, oerr
+		}
+		t, err = sipmessage.New(opt)
+	case config.TransportAsterisk:
+		t, err = asterisk.New(cfg.AsteriskTextsOptions(log))
 	case config.TransportFile:
 		f, ferr := file.Open(cfg.SMS.File.Path)
 		if ferr != nil {
@@ -101,12 +111,20 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what st
 		d.note(what, "sms.transport is "+name+": no text leaves this machine")
 		return
 	}
-	if name == config.TransportSMPP {
+	switch name { // those whose session only serve may hold
+	case config.TransportSMPP:
 		opt, err := cfg.SMPPOptions(nil)
 		if err == nil {
 			err = smpp.Reach(ctx, opt)
 		}
 		d.say(what, err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
+		return
+	case config.TransportSIP:
+		opt, err := cfg.SIPTextsOptions(nil)
+		if err == nil {
+			err = sipmessage.Reach(ctx, opt)
+		}
+		d.say(what, err, "the SIP server "+cfg.SMS.SIP.Server+" answers; user and password are tried with the first text")
 		return
 	}
 	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
@@ -115,8 +133,12 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what st
 		return
 	}
 	defer closeIt()
+	fine := "the account answers"
+	if name == config.TransportAsterisk {
+		fine = "Asterisk would take texts for endpoint " + cfg.SMS.Asterisk.Endpoint + "; what the carrier does with them it does not tell"
+	}
 	if c, ok := t.(checker); ok {
-		d.say(what, c.Check(ctx), "the account answers")
+		d.say(what, c.Check(ctx), fine)
 	} else {
 		d.note(what, name+" cannot be asked without sending a text")
 	}

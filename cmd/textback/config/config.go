@@ -106,6 +106,8 @@ type SMS struct {
 	Twilio         Twilio              `yaml:"twilio"`
 	SMPP           SMPP                `yaml:"smpp"`
 	Telnyx         Telnyx              `yaml:"telnyx"`
+	SIP            SIPTexts            `yaml:"sip"`
+	Asterisk       AsteriskTexts       `yaml:"asterisk"`
 }
 
 // TransportTwilio is a value of SMS.Transport.
@@ -193,8 +195,10 @@ func defaults() *Config {
 			GotThroughTalk: 20 * time.Second,
 			File:           File{Path: "texts.jsonl"},
 			// A text is retried for 15 minutes here; the provider must not keep it longer.
-			Twilio: Twilio{Validity: 15 * time.Minute},
-			SMPP:   smppDefaults(),
+			Twilio:   Twilio{Validity: 15 * time.Minute},
+			SMPP:     smppDefaults(),
+			SIP:      sipTextsDefaults(),
+			Asterisk: asteriskTextsDefaults(),
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},

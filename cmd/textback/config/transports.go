@@ -25,6 +25,8 @@ var transports = []struct {
 	{TransportTwilio, (*Config).checkTwilio},
 	{TransportTelnyx, (*Config).checkTelnyx},
 	{TransportSMPP, (*Config).checkSMPP},
+	{TransportSIP, (*Config).checkSIPTexts},
+	{TransportAsterisk, (*Config).checkAsteriskTexts},
 }
 
 func transportNames() (names []string) {
