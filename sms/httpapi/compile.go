@@ -115,7 +115,6 @@ type event struct {
 // problem is something wrong with a Spec, at a path below it.
 type problem struct {
 	at   strict.Path
-	near string // the letters it is about, where the value spans lines
 	text string
 }
 
