@@ -37,8 +37,7 @@ type kannel struct {
 	phone *phone
 
 	mu      sync.Mutex
-	handler http.Handler  // of webhooks
-	status  *http.Request // the last receipt, as Kannel sent it
+	handler http.Handler // of webhooks
 }
 
 const fakesmsc = "/usr/lib/kannel/test/fakesmsc"
@@ -78,9 +77,6 @@ func startKannel(t *testing.T) *kannel {
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		k.mu.Lock()
 		h := k.handler
-		if strings.HasPrefix(r.URL.Path, "/hook/status") {
-			k.status = r
-		}
 		k.mu.Unlock()
 		if h == nil {
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -196,32 +192,44 @@ func (k *kannel) online() bool { return strings.Contains(k.ask("status.txt"), "(
 
 // plug connects a phone side that says texts ("sender receiver type words") at once.
 func (k *kannel) plug(says ...string) {
+	count := len(says)
 	texts := k.phone.texts()
 	k.unplug()
-	p := &phone{seen: texts}
-	args := append([]string{"-H", "127.0.0.1", "-r", k.smsc, "-i", "0.01", "-m", fmt.Sprint(len(says))}, says...)
 	if len(says) == 0 {
-		args = append(args, "1 2 text never") // it wants one, and sends none
+		says = []string{"1 2 text never"} // it wants one, and sends none
 	}
-	p.cmd = exec.Command(fakesmsc, args...)
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := p.cmd.StderrPipe()
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	k.until("the phone side connects", func() bool { return listens("http://127.0.0.1:" + k.smsc) })
-	if err := p.cmd.Start(); err != nil {
-		k.t.Fatal(err)
-	}
-	p.done.Go(func() { p.listen(out) })
-	k.phone = p
-	k.until("the link is up", k.online)
+	args := append([]string{"-H", "127.0.0.1", "-r", k.smsc, "-i", "0.01", "-m", fmt.Sprint(count)}, says...)
+	// The port is closed for a moment after the link was stopped, and fakesmsc ends
+	// then. Knocking first would be a phone side too, and would be given texts.
+	k.until("the link is up", func() bool {
+		p := &phone{seen: texts, cmd: exec.Command(fakesmsc, args...), gone: make(chan struct{})}
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		out, err := p.cmd.StderrPipe()
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		go func() { defer close(p.gone); p.listen(out) }()
+		k.phone = p
+		for !k.online() {
+			select {
+			case <-p.gone:
+				k.unplug()
+				return false
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		return true
+	})
 }
 
 func (k *kannel) unplug() {
 	if k.phone != nil && k.phone.cmd != nil {
-		stop(k.phone.cmd)
-		k.phone.done.Wait()
+		_ = k.phone.cmd.Process.Kill()
+		<-k.phone.gone // all it said is read
+		_ = k.phone.cmd.Wait()
 		k.phone.cmd = nil
 	}
 }
@@ -229,12 +237,11 @@ func (k *kannel) unplug() {
 // phone is the handset side: what fakesmsc was given, put together again.
 type phone struct {
 	cmd  *exec.Cmd
-	done sync.WaitGroup
+	gone chan struct{} // closed when it has said its last
 
 	mu    sync.Mutex
 	seen  []sms.Message
 	parts map[string][]string
-	open  bool // the last text may go on in the next line
 }
 
 func (p *phone) texts() []sms.Message {
@@ -331,7 +338,8 @@ type line struct {
 
 	fateMu sync.Mutex
 	order  smstest.Order
-	from   int // texts before this one are of earlier tests
+	from   int      // texts before this one are of earlier tests
+	dlr    []string // each submission's dlr-url
 }
 
 func newLine(t *testing.T, k *kannel) *line {
@@ -381,12 +389,13 @@ func (l *line) Do(o smstest.Order) {
 }
 
 func (l *line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
 	l.fateMu.Lock()
 	o := l.order
+	l.dlr = append(l.dlr, q.Get("dlr-url"))
 	l.fateMu.Unlock()
 	target, _ := url.Parse(l.send)
 	proxy := httputil.NewSingleHostReverseProxy(target)
-	q := r.URL.Query()
 	switch {
 	case o.Fate == smstest.Cut:
 		panic(http.ErrAbortHandler)
@@ -423,14 +432,15 @@ func (l *line) Reply(_ context.Context, m sms.Inbound) error {
 	return nil
 }
 
-// Report gives Kannel's own receipt again, with another status: the fake SMSC
-// delivers everything, and at once. TestKannel checks what it sends by itself.
-func (l *line) Report(ctx context.Context, _ int, d sms.Delivery, _ sms.Class) error {
-	var last *http.Request
-	l.until("a receipt by itself", func() bool { l.mu.Lock(); defer l.mu.Unlock(); last = l.status; return last != nil })
-	q := last.URL.Query()
-	q.Set("status", map[sms.Delivery]string{sms.EnRoute: "8", sms.Delivered: "1", sms.Undelivered: "2"}[d])
-	r, err := http.NewRequestWithContext(ctx, "GET", strings.TrimSuffix(l.hook, "/hook")+last.URL.Path+"?"+q.Encode(), nil)
+// Report fills dlr-url in as Kannel does: the fake SMSC delivers everything, and
+// at once. TestKannelByItself checks what Kannel sends.
+func (l *line) Report(ctx context.Context, n int, d sms.Delivery, _ sms.Class) error {
+	l.fateMu.Lock()
+	target := l.dlr[n]
+	l.fateMu.Unlock()
+	code := map[sms.Delivery]string{sms.EnRoute: "8", sms.Delivered: "1", sms.Undelivered: "2"}[d]
+	target = strings.NewReplacer("%d", code, "%T", "1795647686").Replace(target)
+	r, err := http.NewRequestWithContext(ctx, "GET", target, nil)
 	if err != nil {
 		return err
 	}
@@ -462,4 +472,102 @@ func TestKannel(t *testing.T) {
 			return tr, l
 		},
 	})
+}
+
+// book collects what a transport was given.
+type book struct {
+	mu       sync.Mutex
+	inbound  []sms.Inbound
+	receipts []sms.DeliveryReceipt
+	err      error // what it answers instead
+}
+
+func (b *book) Received(_ context.Context, m sms.Inbound) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.inbound = append(b.inbound, m)
+	}
+	return b.err
+}
+
+func (b *book) Receipt(_ context.Context, r sms.DeliveryReceipt) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		b.receipts = append(b.receipts, r)
+	}
+	return b.err
+}
+
+func (b *book) got() ([]sms.Inbound, []sms.DeliveryReceipt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]sms.Inbound(nil), b.inbound...), append([]sms.DeliveryReceipt(nil), b.receipts...)
+}
+
+// What Kannel does by itself, without anything of ours in between but the handler.
+func TestKannelByItself(t *testing.T) {
+	k := startKannel(t)
+	k.run()
+	t.Cleanup(k.unplug)
+	tr, err := New(account("kannel", k.send, k.hook))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &book{}
+	k.mu.Lock()
+	k.handler = tr.Webhook(in)
+	k.mu.Unlock()
+
+	// A receipt for "handed to the SMSC" and one for "the handset has it", with our
+	// id. Kannel sends both at the same moment: either may come first.
+	m := sms.Message{ID: "job-1.a_b", From: "+12125550100", To: "+12025550143", Body: "Miller & Söhne: 100% + €5 [ok]"}
+	if _, err := tr.Submit(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	k.until("two receipts", func() bool { _, r := in.got(); return len(r) == 2 })
+	_, receipts := in.got()
+	for _, r := range receipts {
+		if r.MessageID != m.ID || r.Class != "" || time.Since(r.At).Abs() > time.Minute {
+			t.Errorf("%+v", r)
+		}
+	}
+	if a, b := receipts[0].Delivery, receipts[1].Delivery; a == b || a == sms.Undelivered || b == sms.Undelivered {
+		t.Errorf("%s, %s", a, b)
+	}
+	if got := k.phone.texts(); len(got) != 1 || got[0].Body != m.Body {
+		t.Errorf("the phone shows %v", got)
+	}
+
+	// A long reply comes in parts from the network and as one from Kannel; its time and id are told.
+	for _, part := range []string{"%01 first half, 😀-free", "%02 & second half"} {
+		k.plug("+12025550143 +12125550100 udh-text %05%00%03%09%02" + part)
+	}
+	k.until("the long reply", func() bool { m, _ := in.got(); return len(m) == 1 })
+	texts, _ := in.got()
+	if r := texts[0]; !strings.HasPrefix(r.Body, "first half") || !strings.HasSuffix(r.Body, "& second half") || r.ID == "" || r.From != m.To || time.Since(r.At).Abs() > time.Minute {
+		t.Errorf("%+v", r)
+	}
+
+	// What is no text is none, and nothing is ever said back to the phone by Kannel itself.
+	k.plug("+12025550143 +12125550100 data %00%01%02%ff")
+	k.plug("+12025550143 +12125550100 text last")
+	k.until("the last one", func() bool { m, _ := in.got(); return len(m) == 2 })
+	if texts, _ = in.got(); texts[1].Body != "last" {
+		t.Errorf("%+v", texts[1])
+	}
+	if got := k.phone.texts(); len(got) != 1 {
+		t.Errorf("Kannel answers by itself: %v", got)
+	}
+
+	// With no phone side Kannel takes the text and keeps it.
+	k.unplug()
+	k.until("the link is down", func() bool { return !k.online() })
+	m.ID, m.Body = "job-2", "kept"
+	if _, err := tr.Submit(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	k.plug()
+	k.until("the kept text", func() bool { got := k.phone.texts(); return len(got) == 2 && got[1].Body == "kept" })
 }
