@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -106,24 +105,11 @@ func New(opt Options) (*Transport, error) {
 		return nil, fmt.Errorf("httpapi: %s", problems[0].text)
 	}
 	t.program = p
-	t.client = once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer, NoProxy: near(opt.URL)})
+	t.client = once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer, NoProxy: once.Near(opt.URL)})
 	return t, nil
 }
 
 const maxAnswer = 256 << 10
-
-// near reports whether u is on this host or the office's own network.
-func near(s string) bool {
-	u, err := url.Parse(s)
-	if err != nil {
-		return false
-	}
-	if u.Hostname() == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(u.Hostname())
-	return err == nil && (ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast())
-}
 
 // name is what errors call the transport.
 func (t *Transport) name() string {

@@ -7,7 +7,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -269,33 +268,9 @@ func layout(s string) (string, error) {
 	return timeParts.Replace(s), nil
 }
 
-var (
-	someDigits = regexp.MustCompile(`^[0-9]{8,15}$`)
-	shortName  = regexp.MustCompile(`^[\p{L}\p{N} +*#._-]{1,20}$`)
-)
-
 // party makes E.164 of a number if it is one; short codes and names stay.
 func (t *Transport) party(s, numbers string) string {
-	s = strings.TrimSpace(s)
-	if e164.MatchString(s) {
-		return s
-	}
-	local := number.Parse(s, t.opt.Region)
-	if numbers == "local" && local.Kind == number.External {
-		return local.E164
-	}
-	if digits := strings.TrimPrefix(s, "00"); someDigits.MatchString(digits) {
-		if n := number.Parse("+"+digits, t.opt.Region); n.Kind == number.External {
-			return n.E164
-		}
-	}
-	if local.Kind == number.External {
-		return local.E164
-	}
-	if shortName.MatchString(s) {
-		return s
-	}
-	return ""
+	return number.Party(s, t.opt.Region, numbers == "local")
 }
 
 // received hands one text from a phone to the Inbox.

@@ -67,7 +67,7 @@ func (o Options) Problems() (out []Problem) {
 		out = append(out, Problem{Key: p.at, Text: p.text})
 	}
 	for key, u := range map[strict.Path]string{"url": o.URL, "public_url": o.PublicURL} {
-		if rest, ok := strings.CutPrefix(u, "http://"); ok && near(u) && !strings.HasPrefix(rest, "127.") && !strings.HasPrefix(rest, "localhost") && !strings.HasPrefix(rest, "[::1]") {
+		if rest, ok := strings.CutPrefix(u, "http://"); ok && once.Near(u) && !strings.HasPrefix(rest, "127.") && !strings.HasPrefix(rest, "localhost") && !strings.HasPrefix(rest, "[::1]") {
 			out = append(out, Problem{Key: key, Warning: true, Text: "texts and their secrets cross the office's network in the clear: use https:// if the gateway knows it"})
 		}
 	}
@@ -174,12 +174,12 @@ func (o Options) check(s Spec) (out []problem) {
 	case where == "" && s.URL == "" && s.Request != nil && strings.HasPrefix(s.Request.URL, "{url}") && s.Needs["url"] == "":
 		bad(name, "say where the provider or gateway is reached, such as https://gateway.example")
 	case where != "":
-		if _, err := once.BaseURL(where, near(where)); err != nil {
+		if _, err := once.BaseURL(where, once.Near(where)); err != nil {
 			bad(name, "%v", err)
 		}
 	}
 	if o.PublicURL != "" {
-		if _, err := once.BaseURL(o.PublicURL, near(o.PublicURL)); err != nil {
+		if _, err := once.BaseURL(o.PublicURL, once.Near(o.PublicURL)); err != nil {
 			bad("public_url", "%v", err)
 		}
 		if s.Verify != nil && (s.Verify.Secret != "" || s.Verify.Signature != "" && s.Verify.Key != "secret") && o.InboundSecret == "" && s.Needs["inbound_secret"] == "" {

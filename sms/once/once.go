@@ -270,6 +270,17 @@ func BaseURL(s string, plain bool) (*url.URL, error) {
 	return u, nil
 }
 
+// Near reports whether s is the URL of this host or of the office's own network:
+// a loopback, private or link-local address. A name is not looked up.
+func Near(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return loopback(u.Hostname()) || err == nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast())
+}
+
 func loopback(host string) bool {
 	if host == "localhost" {
 		return true
