@@ -131,6 +131,10 @@ type Call struct {
 	Attempts   []Attempt
 	Certain    bool // it is proven whether a person answered
 	Gaps       []Gap
+
+	// PBX holds device states and variables of the PBX that the admin asked for, as
+	// they were when the call ended: "Custom:DAYNIGHT0": "INUSE".
+	PBX map[string]string
 }
 
 // Missed reports whether nobody in the office took this inbound call. An

@@ -20,6 +20,21 @@ const (
 	RuleSaysNo    = "rule_says_no"   // the rule that matches sends nothing
 	Duplicate     = "duplicate"      // this episode has had its first text
 	OnLine        = "on_line"        // the caller is on a line right now: wait
+
+	NumberType   = "number_type"   // a landline, a premium number and the like
+	DoNotText    = "do_not_text"   // the address book says so
+	BlockedOne   = "blocked"       // the address book says so
+	Machine      = "machine"       // an auto-responder, a short code, a loop
+	Attestation  = "attestation"   // the number is forged (STIR/SHAKEN)
+	QuietHours   = "quiet_hours"   // it is night where the number may be
+	BudgetCaller = "budget_caller" // this caller has had enough texts
+	BudgetPrefix = "budget_prefix" // numbers like this one have had enough texts: a dialler
+	BudgetMinute = "budget_minute" // too many texts at once: wait
+	BudgetDay    = "budget_day"    // the day's segments are used up
+	BudgetMoney  = "budget_money"  // the day's money is used up
+	Breaker      = "breaker"       // the way out is broken: wait
+	Replied      = "replied"       // the caller has answered since (follow-ups)
+	CalledBack   = "called_back"   // the office has called back since (follow-ups)
 )
 
 // A Decision is what becomes of one call, and why.
@@ -38,8 +53,46 @@ type Decision struct {
 	Suppressed   string        `json:"suppressed,omitempty"`
 	Because      string        `json:"because,omitempty"` // a sentence for people, whether a text is sent or not
 	RulesVersion string        `json:"rules_version"`
-	Steps        []Step        `json:"steps,omitempty"`
-	Guards       []Guard       `json:"guards,omitempty"`
+	Language     string        `json:"language,omitempty"` // of the message chosen
+	Cost         Money         `json:"cost_micros,omitempty"`
+	Shadow       bool          `json:"shadow,omitempty"` // mode: shadow: record it, send nothing
+
+	// What the rule that matched wants beside the text. It happens for every fresh
+	// missed call, whether a text is sent or not.
+	FollowUps []FollowUp `json:"follow_ups,omitempty"` // texts among them only when Send
+	Task      *Task      `json:"task,omitempty"`
+	Notify    []string   `json:"notify,omitempty"` // names of staff
+	Tags      []string   `json:"tags,omitempty"`
+
+	Steps  []Step  `json:"steps,omitempty"`
+	Guards []Guard `json:"guards,omitempty"`
+}
+
+// A FollowUp happens a while after the first text unless the caller has been
+// reached, has replied, or has said stop by then. It is a text or a task.
+type FollowUp struct {
+	DueAt    time.Time `json:"due_at"`
+	Message  string    `json:"message,omitempty"`
+	Body     string    `json:"body,omitempty"`
+	Segments int       `json:"segments,omitempty"`
+	Encoding string    `json:"encoding,omitempty"`
+	Cost     Money     `json:"cost_micros,omitempty"`
+	Task     *Task     `json:"task,omitempty"`
+}
+
+// A Task is a caller to be called back.
+type Task struct {
+	Owner    string    `json:"owner"` // name of staff
+	Deadline time.Time `json:"deadline"`
+}
+
+// Staff is somebody who is told of things and owns tasks.
+type Staff struct {
+	Name     string
+	Email    string
+	Text     string // E.164
+	Webhook  string // https URL
+	Language string
 }
 
 // plainDecision is a Decision without its methods.

@@ -29,12 +29,26 @@ const (
 	Held       State = "held"       // its fate cannot be known: an admin decides
 	Cancelled  State = "cancelled"  // planned, then made pointless before it left
 	Suppressed State = "suppressed" // decided against
+	Shadow     State = "shadow"     // decided for, and only recorded: mode: shadow
+	Waiting    State = "open"       // a task: somebody has to call back
+	Done       State = "done"       // a task: the caller was reached; a notice: staff was told
+)
+
+// Kind is what a job is for. Texts are the empty kind.
+type Kind string
+
+const (
+	Text   Kind = ""       // an automatic text to a caller
+	Answer Kind = "answer" // the one answer to a keyword (STOP, HELP), to whoever sent it
+	Task   Kind = "task"   // a callback that staff owes a caller
+	Notice Kind = "notice" // word to staff
 )
 
 // Job is one text, planned or decided against, for one call. The record under
 // textback.v1.sms.job.<id> is the truth about it.
 type Job struct {
 	ID           string    `json:"id"`
+	Kind         Kind      `json:"kind,omitempty"`
 	Call         string    `json:"call"` // the event's id: site/call
 	Site         string    `json:"site"`
 	Caller       string    `json:"caller"` // key of the caller's record
@@ -60,9 +74,36 @@ type Job struct {
 	ProviderID   string    `json:"provider_id,omitempty"`
 	ProviderCode string    `json:"provider_code,omitempty"`
 	First        bool      `json:"first,omitempty"` // it is its episode's first text
+	FollowUp     bool      `json:"follow_up,omitempty"`
+
+	// Transport is the way out that the last attempt took, or that is tied to the
+	// text: what it began nobody else may take over.
+	Transport string   `json:"transport,omitempty"`
+	Tried     []string `json:"tried,omitempty"` // ways that have refused it
+	Tags      []string `json:"tags,omitempty"`
+	Language  string   `json:"language,omitempty"`
+	Cost      int64    `json:"cost_micros,omitempty"` // millionths of the admin's currency
+	Reserved  bool     `json:"reserved,omitempty"`    // budgets have counted it
+
+	Attestation string `json:"attestation,omitempty"` // of the call's number
+
+	// Of a task: who owes it until when, and whether its owner was told that it is late.
+	// Of a text: who owes the callback that takes its place when it cannot leave in time.
+	TaskOwner string    `json:"task_owner,omitempty"`
+	Deadline  time.Time `json:"deadline,omitzero"`
+	Late      bool      `json:"late,omitempty"`
+
+	// Of a notice: who is told (a name of staff) and how ("email", "webhook", "text").
+	Staff   string `json:"staff,omitempty"`
+	Channel string `json:"channel,omitempty"`
+	Subject string `json:"subject,omitempty"`
+
+	// What became of the text after the provider took it.
+	Delivery    Delivery  `json:"delivery,omitempty"`
+	DeliveredAt time.Time `json:"delivered_at,omitzero"`
 }
 
-// Open reports whether the job may still become a text by itself.
+// Open reports whether the job may still become something by itself.
 func (j *Job) Open() bool { return j.State == Scheduled || j.State == Submitting }
 
 // Caller is what is remembered of a caller, under textback.v1.sms.caller.<key>.
@@ -76,6 +117,21 @@ type Caller struct {
 	GotThrough  time.Time `json:"got_through,omitzero"`
 	Open        []string  `json:"open,omitempty"`   // jobs that may still become texts
 	StopAt      time.Time `json:"stop_at,omitzero"` // last opt-out or its withdrawal: any change here stops a submission half way
+
+	KnownSince  time.Time   `json:"known_since,omitzero"` // first call or text either way
+	CalledBack  time.Time   `json:"called_back,omitzero"` // last answered call of ours to them
+	RepliedAt   time.Time   `json:"replied_at,omitzero"`  // last text of theirs
+	Texts       []time.Time `json:"texts,omitempty"`      // automatic texts of the last 24 h
+	Tasks       []string    `json:"tasks,omitempty"`      // callbacks that are owed
+	Heard       []Heard     `json:"heard,omitempty"`      // their last texts, to tell a machine by
+	Machine     string      `json:"machine,omitempty"`    // why a machine is at the other end; empty: a person
+	MachineTill time.Time   `json:"machine_till,omitzero"`
+}
+
+// Heard is one text of a caller's, without its words.
+type Heard struct {
+	At   time.Time `json:"at"`
+	Hash string    `json:"hash"` // of its words, keyed
 }
 
 // Subjects of the stream SMS. Ids and keys are hex and '-': safe tokens.
