@@ -17,6 +17,7 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
 
@@ -230,17 +231,23 @@ func (d *doctor) sip(ctx context.Context, cfg *config.Config) {
 }
 
 func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
+	// A provider that can say whether it is reached and takes the credentials.
+	var t interface{ Check(context.Context) error }
+	var err error
 	switch cfg.SMS.Transport {
 	case config.TransportTwilio:
-		t, err := twilio.New(cfg.TwilioOptions())
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-			defer cancel()
-			err = t.Check(ctx)
-		}
-		d.say("provider", err, "the account answers")
-		d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from error 21610 and from 'textback optout add'")
+		t, err = twilio.New(cfg.TwilioOptions())
+	case config.TransportTelnyx:
+		t, err = telnyx.New(cfg.TelnyxOptions())
 	default:
 		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
+		return
 	}
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		defer cancel()
+		err = t.Check(ctx)
+	}
+	d.say("provider", err, "the account answers")
+	d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from the provider's refusals and from 'textback optout add'")
 }

@@ -25,6 +25,7 @@ import (
 	"textback/rules"
 	"textback/sms"
 	"textback/sms/file"
+	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
 
@@ -260,7 +261,12 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 	nothing := func() {}
 	switch c.Transport {
 	case config.TransportTwilio:
-		t, err := twilio.New(d.cfg.TwilioOptions())
+		opt := d.cfg.TwilioOptions()
+		opt.Log = d.log
+		t, err := twilio.New(opt)
+		return t, nothing, err
+	case config.TransportTelnyx:
+		t, err := telnyx.New(d.cfg.TelnyxOptions())
 		return t, nothing, err
 	case config.TransportFile:
 		path := c.File.Path
@@ -271,10 +277,10 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 		if err != nil {
 			return nil, nothing, err
 		}
-		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is file; what would be sent is written to "+path, "mend", "set sms.transport to twilio once the account is there")
+		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is file; what would be sent is written to "+path, "mend", "set sms.transport to twilio or telnyx once the account is there")
 		return t, func() { _ = t.Close() }, nil
 	default:
-		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is log; what would be sent is written here", "mend", "set sms.transport to twilio once the account is there")
+		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is log; what would be sent is written here", "mend", "set sms.transport to twilio or telnyx once the account is there")
 		return file.Log{Logger: d.log, ShowNumbers: d.cfg.Log.ShowNumbers}, nothing, nil
 	}
 }

@@ -260,9 +260,6 @@ func (t *Transport) concerns(m listed) bool {
 	if len(t.opt.Numbers) == 0 {
 		return true
 	}
-	if s := m.MessagingServiceSID; s != nil && *s != "" && *s == t.opt.MessagingServiceSID {
-		return true
-	}
 	ours := m.To
 	if m.Direction != "inbound" {
 		if m.From == nil {

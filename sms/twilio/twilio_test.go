@@ -159,7 +159,7 @@ func TestSubmitAnswers(t *testing.T) {
 		{201, `{"sid":null}`, sms.Ambiguous, ""},
 		{204, ``, sms.Ambiguous, ""},
 		{200, "<html>Please sign in to the hotel's network", sms.Ambiguous, ""},
-		{200, strings.Repeat(" ", 1<<20) + created, sms.Ambiguous, ""},
+		{200, strings.Repeat(" ", maxAnswer) + created, sms.Ambiguous, ""},
 		{200, envelope(21610), sms.OptedOut, "21610"},
 		{200, envelope(99999), sms.Ambiguous, ""},
 		{201, `{"sid":"SM1","status":"failed","error_code":30007}`, sms.Blocked, "30007"},

@@ -254,8 +254,10 @@ func (c *Config) checkSMS(r *report) {
 	case TransportLog, TransportFile:
 	case TransportTwilio:
 		c.checkTwilio(r)
+	case TransportTelnyx:
+		c.checkTelnyx(r)
 	default:
-		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio)
+		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportTelnyx)
 	}
 }
 
@@ -302,6 +304,31 @@ func (c *Config) checkTwilio(r *report) {
 	}
 	if t.Validity < 0 || t.Validity > 10*time.Hour || t.Validity%time.Second != 0 {
 		r.Problem(where.Key("validity"), "%s is out of range: use whole seconds up to 10h, or 0s to leave it to the provider", t.Validity)
+	}
+	c.checkTwilioReplies(r)
+}
+
+// checkTwilioReplies is about what the provider sends to us, or is asked for.
+func (c *Config) checkTwilioReplies(r *report) {
+	t, where := &c.SMS.Twilio, strict.At("sms", "twilio")
+	switch t.Poll {
+	case off:
+	case "":
+		if t.PollEvery = pollAlone; t.PublicURL != "" {
+			t.PollEvery = pollBeside
+		}
+	default:
+		d, err := time.ParseDuration(t.Poll)
+		if err != nil || d < time.Second || d > time.Hour {
+			r.Problem(where.Key("poll"), "%q is not an interval for asking what came in: use 1s to 1h, such as 15s, or off", t.Poll)
+		}
+		t.PollEvery = d
+	}
+	switch {
+	case t.WebhookTokenFile != "":
+		t.WebhookToken = r.secret(where.Key("webhook_token_file"), t.WebhookTokenFile, "what the provider signs its requests with: the account's auth token, or a signing key of its own")
+	case t.PublicURL != "" && t.APIKeySID != "":
+		r.Problem(where, "webhooks.public_url is set, and the provider signs what it sends there with the account's auth token, not with the API key: sms.twilio.webhook_token_file is needed too")
 	}
 }
 

@@ -5,6 +5,7 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"textback/pbx"
@@ -95,11 +96,12 @@ type Line struct {
 
 // SMS is the way out.
 type SMS struct {
-	Transport      string        `yaml:"transport"` // TransportLog, TransportFile or TransportTwilio
+	Transport      string        `yaml:"transport"` // TransportLog, TransportFile, TransportTwilio or TransportTelnyx
 	From           string        `yaml:"from"`
 	GotThroughTalk time.Duration `yaml:"got_through_talk"`
 	File           File          `yaml:"file"`
 	Twilio         Twilio        `yaml:"twilio"`
+	Telnyx         Telnyx        `yaml:"telnyx"`
 }
 
 // The values of SMS.Transport.
@@ -123,10 +125,24 @@ type Twilio struct {
 	MessagingServiceSID string        `yaml:"messaging_service_sid"`
 	BaseURL             string        `yaml:"base_url"`
 	Validity            time.Duration `yaml:"validity"`
+	Poll                string        `yaml:"poll"` // an interval, or off; empty: see PollEvery
+	WebhookTokenFile    string        `yaml:"webhook_token_file"`
+	AnswersStop         *bool         `yaml:"answers_stop"` // nil: Twilio does, others do not
 
-	AuthToken    Secret `yaml:"-"`
-	APIKeySecret Secret `yaml:"-"`
+	AuthToken    Secret        `yaml:"-"`
+	APIKeySecret Secret        `yaml:"-"`
+	WebhookToken Secret        `yaml:"-"`
+	PollEvery    time.Duration `yaml:"-"` // 0: never
+	// PublicURL is where the provider reaches us; empty: nowhere.
+	PublicURL string `yaml:"-"`
 }
+
+// How often Twilio is asked for what came in: often where that is the only way
+// in, and where it has a URL to call, for what came while that did not answer.
+const (
+	pollAlone  = 15 * time.Second
+	pollBeside = 5 * time.Minute
+)
 
 // NATS is the server that events, jobs and timers live on: an embedded one
 // when URL is empty.
@@ -233,12 +249,34 @@ func (c *Config) Tracker() pbx.Config {
 // TwilioOptions returns what package twilio must know.
 func (c *Config) TwilioOptions() twilio.Options {
 	t := c.SMS.Twilio
+	answers := t.BaseURL == ""
+	if t.AnswersStop != nil {
+		answers = *t.AnswersStop
+	}
 	return twilio.Options{AccountSID: t.AccountSID, AuthToken: t.AuthToken.Reveal(), APIKeySID: t.APIKeySID, APIKeySecret: t.APIKeySecret.Reveal(),
-		BaseURL: t.BaseURL, From: c.SMS.From, MessagingServiceSID: t.MessagingServiceSID, Validity: t.Validity}
+		BaseURL: t.BaseURL, From: c.SMS.From, MessagingServiceSID: t.MessagingServiceSID, Validity: t.Validity,
+		PublicURL: t.PublicURL, WebhookToken: t.WebhookToken.Reveal(), Poll: t.PollEvery, Numbers: c.senders(), AnswersStop: answers}
+}
+
+// senders are the numbers that texts of the office come from, and so those that replies
+// go to. Nil means that they are not all known: any of the account's may be one.
+func (c *Config) senders() (all []string) {
+	if c.SMS.From == "" && len(c.Lines) == 0 || c.SMS.Twilio.MessagingServiceSID != "" {
+		return nil
+	}
+	for _, l := range c.Lines {
+		all = append(all, l.Number, l.SMSFrom)
+	}
+	all = append(all, c.SMS.From)
+	if slices.ContainsFunc(all, serviceSID.MatchString) {
+		return nil
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
 }
 
 // Sender returns the Message.From of a text about a call to line (E.164): the
-// line's sms_from, else sms.from, else the account's messaging service, else the
+// line's sms_from, else sms.from, else the account's messaging service or profile, else the
 // number that was called. Empty means there is none.
 func (c *Config) Sender(line string) string {
 	for _, l := range c.Lines {
@@ -251,6 +289,8 @@ func (c *Config) Sender(line string) string {
 		return c.SMS.From
 	case c.SMS.Transport == TransportTwilio && c.SMS.Twilio.MessagingServiceSID != "":
 		return c.SMS.Twilio.MessagingServiceSID
+	case c.SMS.Transport == TransportTelnyx && c.SMS.Telnyx.MessagingProfileID != "":
+		return c.SMS.Telnyx.MessagingProfileID
 	}
 	return line
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"textback/pbx"
+	"textback/rules/strict"
+	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
 
@@ -229,6 +231,7 @@ func TestSender(t *testing.T) {
 	const twilio = "sms: {transport: twilio, twilio: {account_sid: AC00000000000000000000000000000000, auth_token_file: twilio_auth_token%s}%s}\n"
 	const lines = "lines: [{number: +12125550100}, {number: +12125550110, sms_from: (212) 555-0111}]\n"
 	const service = "MG00000000000000000000000000000000"
+	const telnyx = "sms: {transport: telnyx, telnyx: {api_key_file: ari_password, messaging_profile_id: 00000000-0000-0000-0000-000000000000}}\n"
 	for _, c := range []struct{ yaml, called, want string }{
 		{lines, "+12125550100", "+12125550100"},
 		{lines, "+12125550110", "+12125550111"},
@@ -240,6 +243,8 @@ func TestSender(t *testing.T) {
 		{lines + fmt.Sprintf(twilio, ", messaging_service_sid: "+service, ""), "+12125550110", "+12125550111"},
 		{lines + fmt.Sprintf(twilio, "", ""), "+12125550100", "+12125550100"},
 		{lines + fmt.Sprintf(twilio, "", ", from: 12345"), "+12125550100", "12345"},
+		{lines + telnyx, "+12125550100", "00000000-0000-0000-0000-000000000000"},
+		{lines + telnyx, "+12125550110", "+12125550111"},
 	} {
 		if got := mustLoad(t, folder(t), c.yaml).Sender(c.called); got != c.want {
 			t.Errorf("%s\n%s: got %q, want %q", c.yaml, c.called, got, c.want)
@@ -264,6 +269,98 @@ func TestTwilioOptions(t *testing.T) {
 		}
 		if opt.AuthToken+opt.APIKeySecret != "hush-token" && opt.AuthToken+opt.APIKeySecret != "hush-key" {
 			t.Errorf("%s: the secret is not passed on", c)
+		}
+	}
+}
+
+// How replies come in, by what is configured.
+func TestTwilioReplies(t *testing.T) {
+	dir := folder(t)
+	const token, key = "auth_token_file: twilio_auth_token", "api_key_sid: SK1, api_key_secret_file: twilio_api_key_secret"
+	const lines = "lines: [{number: +12125550100}, {number: +12125550110, sms_from: (212) 555-0111}]\n"
+	for _, c := range []struct {
+		lines, keys, from string
+		public            bool
+		poll              time.Duration
+		webhookToken      string
+		numbers           []string
+		stop              bool
+	}{
+		{keys: token, poll: 15 * time.Second, stop: true},
+		{keys: token, public: true, poll: 5 * time.Minute, stop: true},
+		{keys: token + ", poll: off", public: true, stop: true},
+		{keys: token + ", poll: 1m, answers_stop: false", poll: time.Minute},
+		{keys: token + ", base_url: https://sms.example.com", poll: 15 * time.Second},
+		{keys: token + ", base_url: https://sms.example.com, answers_stop: true", poll: 15 * time.Second, stop: true},
+		{keys: key + ", webhook_token_file: twilio_auth_token", public: true, poll: 5 * time.Minute, webhookToken: "hush-token", stop: true},
+		{lines: lines, keys: token, poll: 15 * time.Second, numbers: []string{"+12125550100", "+12125550110", "+12125550111"}, stop: true},
+		{lines: lines, keys: token, from: "12345", poll: 15 * time.Second, numbers: []string{"+12125550100", "+12125550110", "+12125550111", "12345"}, stop: true},
+		{keys: token, from: "12345", poll: 15 * time.Second, numbers: []string{"12345"}, stop: true},
+		{lines: lines, keys: token + ", messaging_service_sid: MG00000000000000000000000000000000", poll: 15 * time.Second, stop: true},
+		{lines: strings.Replace(lines, "(212) 555-0111", "MG00000000000000000000000000000000", 1), keys: token, poll: 15 * time.Second, stop: true},
+	} {
+		content := c.lines + "sms: {transport: twilio, from: \"" + c.from + "\", twilio: {account_sid: AC00000000000000000000000000000000, " + c.keys + "}}"
+		cfg, problems := reachable(t, dir, content, c.public)
+		if problems != "" {
+			t.Errorf("%s: %s", content, problems)
+		}
+		o := cfg.TwilioOptions()
+		if o.Poll != c.poll || o.WebhookToken != c.webhookToken || !slices.Equal(o.Numbers, c.numbers) || o.AnswersStop != c.stop || (o.PublicURL != "") != c.public {
+			t.Errorf("%s: got %+v", content, o)
+		}
+		if _, err := twilio.New(o); err != nil {
+			t.Errorf("%s: %v", content, err)
+		}
+	}
+	// A URL for the provider to call needs what its signatures are checked with.
+	for content, want := range map[string]string{
+		"sms: {transport: twilio, twilio: {account_sid: AC00000000000000000000000000000000, " + key + "}}": "webhook_token_file is needed too",
+		"sms: {transport: telnyx, telnyx: {api_key_file: ari_password}}":                                "sms.telnyx.public_key is needed",
+	} {
+		if _, problems := reachable(t, dir, content, true); !strings.Contains(problems, want) {
+			t.Errorf("%s: got %s", content, problems)
+		}
+		if _, problems := reachable(t, dir, content, false); problems != "" {
+			t.Errorf("%s: got %s", content, problems)
+		}
+	}
+}
+
+// reachable is load of a host that providers can, or cannot, reach.
+func reachable(t *testing.T, dir, content string, public bool) (*Config, string) {
+	t.Helper()
+	c := defaults()
+	read, ok := strict.Parse(filepath.Join(dir, "textback.yaml"), []byte(content), c)
+	if !ok {
+		t.Fatalf("%s: %v", content, read.Problems)
+	}
+	if public {
+		c.SMS.Twilio.PublicURL, c.SMS.Telnyx.PublicURL = "https://sms.example.com/textback/twilio", "https://sms.example.com/textback/telnyx"
+	}
+	r := &report{Report: read, dir: dir}
+	c.checkLines(r)
+	c.checkSMS(r)
+	return c, strings.Trim(fmt.Sprint(r.Problems), "[]")
+}
+
+func TestTelnyxOptions(t *testing.T) {
+	dir := folder(t)
+	const key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" // RFC 8032, test 1
+	write(t, filepath.Join(dir, "telnyx_public_key"), key+"\n", 0o600)
+	for keys, want := range map[string]telnyx.Options{
+		"api_key_file: ari_password": {APIKey: "hush-ari", From: "+12125550100"},
+		"api_key_file: ari_password, public_key: " + key + ", messaging_profile_id: 00000000-0000-0000-0000-000000000000, answers_stop: true": {
+			APIKey: "hush-ari", From: "+12125550100", PublicKey: key, MessagingProfileID: "00000000-0000-0000-0000-000000000000", AnswersStop: true},
+		"api_key_file: ari_password, public_key_file: telnyx_public_key, base_url: http://127.0.0.1:1": {APIKey: "hush-ari", From: "+12125550100", PublicKey: key, BaseURL: "http://127.0.0.1:1"},
+	} {
+		for _, public := range []bool{false, want.PublicKey != ""} {
+			c, problems := reachable(t, dir, "sms: {transport: telnyx, from: (212) 555-0100, telnyx: {"+keys+"}}", public)
+			if want.PublicURL = c.SMS.Telnyx.PublicURL; problems != "" || !reflect.DeepEqual(c.TelnyxOptions(), want) {
+				t.Errorf("%s: %s: got %+v", keys, problems, c.TelnyxOptions())
+			}
+			if _, err := telnyx.New(c.TelnyxOptions()); err != nil {
+				t.Errorf("%s: %v", keys, err)
+			}
 		}
 	}
 }
