@@ -17,6 +17,8 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/sms/androidgateway"
+	"textback/sms/httpapi"
 	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
@@ -239,6 +241,10 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 		t, err = twilio.New(cfg.TwilioOptions())
 	case config.TransportTelnyx:
 		t, err = telnyx.New(cfg.TelnyxOptions())
+	case config.TransportHTTP:
+		t, err = httpapi.New(cfg.HTTPOptions())
+	case config.TransportAndroid:
+		t, err = androidgateway.New(cfg.AndroidOptions())
 	default:
 		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
 		return

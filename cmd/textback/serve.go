@@ -24,7 +24,9 @@ import (
 	"textback/pbx/bus"
 	"textback/rules"
 	"textback/sms"
+	"textback/sms/androidgateway"
 	"textback/sms/file"
+	"textback/sms/httpapi"
 	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
@@ -267,6 +269,12 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 		return t, nothing, err
 	case config.TransportTelnyx:
 		t, err := telnyx.New(d.cfg.TelnyxOptions())
+		return t, nothing, err
+	case config.TransportHTTP:
+		t, err := httpapi.New(d.cfg.HTTPOptions())
+		return t, nothing, err
+	case config.TransportAndroid:
+		t, err := androidgateway.New(d.cfg.AndroidOptions())
 		return t, nothing, err
 	case config.TransportFile:
 		path := c.File.Path

@@ -62,7 +62,7 @@ type Transport struct {
 // New checks opt and returns a Transport. It does not go to the network; see Check.
 func New(opt Options) (*Transport, error) {
 	// Texts go over the office's network in the clear, as the app's local server knows no TLS.
-	base, err := once.BaseURL(opt.URL, once.Near(opt.URL))
+	base, err := once.GatewayURL(opt.URL)
 	if err != nil {
 		return nil, fmt.Errorf("androidgateway: URL: %w", err)
 	}
@@ -70,7 +70,7 @@ func New(opt Options) (*Transport, error) {
 		return nil, errors.New("androidgateway: user and password: want those on the app's home screen")
 	}
 	if opt.PublicURL != "" {
-		public, err := once.BaseURL(opt.PublicURL, once.Near(opt.PublicURL))
+		public, err := once.GatewayURL(opt.PublicURL)
 		if err != nil {
 			return nil, fmt.Errorf("androidgateway: public URL: %w", err)
 		}

@@ -163,13 +163,13 @@ func (c *compiler) expression(at strict.Path, s string, whole bool) *regexp.Rege
 		c.problem(at, "this regular expression is too long")
 		return nil
 	}
-	if whole {
-		s = "^(?:" + s + ")$"
-	}
 	re, err := regexp.Compile(s)
 	if err != nil {
 		c.problem(at, "not a regular expression: %v", strings.TrimPrefix(err.Error(), "error parsing regexp: "))
 		return nil
+	}
+	if whole {
+		re = regexp.MustCompile("^(?s:" + s + ")$") // it has just been read
 	}
 	return re
 }

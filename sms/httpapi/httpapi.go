@@ -166,17 +166,20 @@ func (t *Transport) Submit(ctx context.Context, m sms.Message) (sms.Receipt, err
 	return r, nil
 }
 
+// target is the URL without its query. {url} is a URL already, and stands at the beginning.
+func (t *Transport) target(v values) string {
+	base := ""
+	if t.base > 0 {
+		base = v.text["url"]
+	}
+	rest, _ := template{t.url.pieces[t.base:]}.render(v, url.PathEscape)
+	return base + rest
+}
+
 // request fills the template.
 func (t *Transport) request(m sms.Message) (*once.Request, error) {
 	v := t.of(m)
-	target, _ := t.url.render(v, url.PathEscape)
-	if base := v.text["url"]; base != "" {
-		// {url} is a URL already; only it may stand at the beginning.
-		rest, _ := template{t.url.pieces[min(t.base, len(t.url.pieces)):]}.render(v, url.PathEscape)
-		if t.base > 0 {
-			target = base + rest
-		}
-	}
+	target := t.target(v)
 	if q := pairs(t.query, v).Encode(); q != "" {
 		sep := "?"
 		if strings.Contains(target, "?") {
@@ -230,6 +233,17 @@ func pairs(list []pair, v values) url.Values {
 		}
 	}
 	return out
+}
+
+// Check sees whether the provider can be reached. Whether it takes the
+// credentials shows with the first text: what asks for that differs.
+func (t *Transport) Check(ctx context.Context) error {
+	target, _ := url.Parse(t.target(t.of(sms.Message{})))
+	a, err := t.client.Do(ctx, once.Get(target.Scheme+"://"+target.Host+"/"))
+	if err != nil && a.Status == 0 {
+		return t.failure(sms.Transient, "", fmt.Errorf("check: %w", err))
+	}
+	return nil
 }
 
 // failure keeps returns short.

@@ -174,12 +174,12 @@ func (o Options) check(s Spec) (out []problem) {
 	case where == "" && s.URL == "" && s.Request != nil && strings.HasPrefix(s.Request.URL, "{url}") && s.Needs["url"] == "":
 		bad(name, "say where the provider or gateway is reached, such as https://gateway.example")
 	case where != "":
-		if _, err := once.BaseURL(where, once.Near(where)); err != nil {
+		if _, err := once.GatewayURL(where); err != nil {
 			bad(name, "%v", err)
 		}
 	}
 	if o.PublicURL != "" {
-		if _, err := once.BaseURL(o.PublicURL, once.Near(o.PublicURL)); err != nil {
+		if _, err := once.GatewayURL(o.PublicURL); err != nil {
 			bad("public_url", "%v", err)
 		}
 		if s.Verify != nil && (s.Verify.Secret != "" || s.Verify.Signature != "" && s.Verify.Key != "secret") && o.InboundSecret == "" && s.Needs["inbound_secret"] == "" {

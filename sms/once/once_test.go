@@ -421,3 +421,17 @@ func TestWord(t *testing.T) {
 		}
 	}
 }
+
+func TestGatewayURL(t *testing.T) {
+	for u, good := range map[string]bool{
+		"https://sms.example/x/": true, "http://127.0.0.1:1": true, "http://localhost": true, "http://[::1]:8080": true, "http://192.168.1.20:8080": true,
+		"http://10.0.0.1": true, "http://[fd00::1]": true, "http://169.254.1.1": true,
+		"http://8.8.8.8": false, "http://sms.example": false, "http://gateway": false, "http://192.168.1.20.example": false,
+		"http://u:p@192.168.1.20": false, "ftp://192.168.1.20": false, "": false, "https://sms.example?a=b": false,
+	} {
+		got, err := GatewayURL(u)
+		if (err == nil) != good || err == nil && strings.HasSuffix(got.String(), "/") {
+			t.Errorf("%q: %v, %v", u, got, err)
+		}
+	}
+}

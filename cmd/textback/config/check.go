@@ -256,8 +256,12 @@ func (c *Config) checkSMS(r *report) {
 		c.checkTwilio(r)
 	case TransportTelnyx:
 		c.checkTelnyx(r)
+	case TransportHTTP:
+		c.checkHTTP(r)
+	case TransportAndroid:
+		c.checkAndroid(r)
 	default:
-		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportTelnyx)
+		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportTelnyx, TransportHTTP, TransportAndroid)
 	}
 }
 

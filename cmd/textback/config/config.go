@@ -102,6 +102,8 @@ type SMS struct {
 	File           File          `yaml:"file"`
 	Twilio         Twilio        `yaml:"twilio"`
 	Telnyx         Telnyx        `yaml:"telnyx"`
+	HTTP           HTTPAPI       `yaml:"http"`
+	Android        Android       `yaml:"android"`
 }
 
 // The values of SMS.Transport.
@@ -193,7 +195,9 @@ func defaults() *Config {
 			GotThroughTalk: 20 * time.Second,
 			File:           File{Path: "texts.jsonl"},
 			// A text is retried for 15 minutes here; the provider must not keep it longer.
-			Twilio: Twilio{Validity: 15 * time.Minute},
+			Twilio:  Twilio{Validity: 15 * time.Minute},
+			HTTP:    HTTPAPI{Validity: 15 * time.Minute},
+			Android: Android{Validity: 15 * time.Minute},
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},

@@ -15,6 +15,8 @@ import (
 
 	"textback/pbx"
 	"textback/rules/strict"
+	"textback/sms/androidgateway"
+	"textback/sms/httpapi"
 	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
@@ -315,7 +317,7 @@ func TestTwilioReplies(t *testing.T) {
 	// A URL for the provider to call needs what its signatures are checked with.
 	for content, want := range map[string]string{
 		"sms: {transport: twilio, twilio: {account_sid: AC00000000000000000000000000000000, " + key + "}}": "webhook_token_file is needed too",
-		"sms: {transport: telnyx, telnyx: {api_key_file: ari_password}}":                                "sms.telnyx.public_key is needed",
+		"sms: {transport: telnyx, telnyx: {api_key_file: ari_password}}":                                   "sms.telnyx.public_key is needed",
 	} {
 		if _, problems := reachable(t, dir, content, true); !strings.Contains(problems, want) {
 			t.Errorf("%s: got %s", content, problems)
@@ -473,5 +475,42 @@ func TestLoadOpen(t *testing.T) {
 	}
 	if _, problems := Load(name); len(problems) != 2 {
 		t.Errorf("%v", problems)
+	}
+}
+
+// What passes here passes in the transports, and the secrets reach them.
+func TestHTTPOptions(t *testing.T) {
+	dir := folder(t)
+	for _, c := range []string{
+		"preset: kannel, url: 'http://127.0.0.1:13013', user: office, secret_file: twilio_auth_token",
+		"preset: vonage, account: abcd1234, secret_file: twilio_auth_token, inbound_secret_file: hook",
+		"preset: plivo, account: MAXX, secret_file: twilio_auth_token, per_minute: 10",
+		"preset: bandwidth, account: 9, user: u, secret_file: twilio_auth_token, values: {application: a}, validity: 0s",
+		"preset: smseagle, url: 'https://sms.example', secret_file: twilio_auth_token, max_segments: 3",
+		"secret_file: twilio_auth_token, values: {office: hq}, custom: {request: {url: 'https://sms.example/{office}', form: {t: '{to}', b: '{body}'}}, response: {accepted: {status: 200}}}",
+	} {
+		write(t, filepath.Join(dir, "secrets", "hook"), "hush-signature-secret", 0o600)
+		conf := mustLoad(t, dir, "sms: {transport: http, from: 2125550100, http: {"+c+"}}")
+		opt := conf.HTTPOptions()
+		if opt.Secret != "hush-token" || opt.From != "+12125550100" || opt.Region != "US" || strings.Contains(c, "hook") && opt.InboundSecret != "hush-signature-secret" {
+			t.Errorf("%s: %+v", c, opt)
+		}
+		if _, err := httpapi.New(opt); err != nil {
+			t.Errorf("%s: %v", c, err)
+		}
+		if strings.Contains(fmt.Sprintf("%+v %#v", conf.SMS.HTTP, conf.SMS.HTTP), "hush") {
+			t.Errorf("%s: a secret is printed", c)
+		}
+	}
+	opt := mustLoad(t, dir, "sms: {transport: android, android: {url: 'http://192.168.1.20:8080', user: sms, password_file: ari_password, signing_key_file: twilio_auth_token, sim: 2}}").AndroidOptions()
+	opt.PublicURL = "https://office.example/textback/android"
+	if _, err := androidgateway.New(opt); err != nil || opt.Password != "hush-ari" || opt.SigningKey != "hush-token" || opt.SIM != 2 || opt.Validity != 15*time.Minute {
+		t.Errorf("%+v, %v", opt, err)
+	}
+	// Without leave to read secrets, they count as good.
+	name := filepath.Join(dir, "textback.yaml")
+	write(t, name, "sms: {transport: http, http: {preset: vonage, account: a, secret_file: nowhere, inbound_secret_file: nowhere}}\n", 0o644)
+	if _, problems := LoadOpen(name); len(problems) > 0 {
+		t.Error(problems)
 	}
 }
