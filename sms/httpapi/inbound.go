@@ -69,7 +69,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	var answer *event
 	for _, e := range []*event{first, second} {
-		if e == nil || e == second && len(e.when) == 0 && first != nil || !slices.Contains(e.Method, r.Method) {
+		if e == nil || e == second && len(e.when) == 0 || !slices.Contains(e.Method, r.Method) {
 			continue
 		}
 		items, err := e.items(r, body, fields, formErr)

@@ -299,21 +299,27 @@ func smseaglePlay(p *smstest.HTTP) smstest.Peer {
 var everyFate = []smstest.Fate{smstest.Down, smstest.TakeAndHang, smstest.TakeAndCut, smstest.Cut}
 
 func TestConformance(t *testing.T) {
-	for preset, c := range map[string]struct {
+	for name, c := range map[string]struct {
 		play     func(*smstest.HTTP) smstest.Peer
 		refusals []sms.Class
 	}{
-		"vonage":    {vonagePlay, []sms.Class{sms.Throttled, sms.OptedOut, sms.Invalid, sms.Misconfigured, sms.Blocked, sms.Unauthorized, sms.NoCredit, sms.Rejected, sms.Ambiguous}},
-		"plivo":     {plivoPlay, []sms.Class{sms.Throttled, sms.Unauthorized, sms.NoCredit, sms.Misconfigured, sms.Invalid, sms.Rejected}},
-		"bandwidth": {bandwidthPlay, []sms.Class{sms.Throttled, sms.Unauthorized, sms.Invalid, sms.Misconfigured, sms.Rejected}},
-		"smseagle":  {smseaglePlay, []sms.Class{sms.Unauthorized, sms.Misconfigured}},
+		"vonage":                {vonagePlay, []sms.Class{sms.Throttled, sms.OptedOut, sms.Invalid, sms.Misconfigured, sms.Blocked, sms.Unauthorized, sms.NoCredit, sms.Rejected, sms.Ambiguous}},
+		"plivo":                 {plivoPlay, []sms.Class{sms.Throttled, sms.Unauthorized, sms.NoCredit, sms.Misconfigured, sms.Invalid, sms.Rejected}},
+		"bandwidth":             {bandwidthPlay, []sms.Class{sms.Throttled, sms.Unauthorized, sms.Invalid, sms.Misconfigured, sms.Rejected}},
+		"smseagle":              {smseaglePlay, []sms.Class{sms.Unauthorized, sms.Misconfigured}},
+		"smseagle, one segment": {smseaglePlay, nil},
 	} {
-		t.Run(preset, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			smstest.Run(t, smstest.Harness{Refusals: c.refusals, Fates: everyFate, New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 				p := smstest.NewHTTP(t)
 				peer := c.play(p)
-				tr, err := New(account(preset, p.URL, p.Hook))
+				preset, short, _ := strings.Cut(name, ", ")
+				o := account(preset, p.URL, p.Hook)
+				if short != "" {
+					o.MaxSegments = 1
+				}
+				tr, err := New(o)
 				if err != nil {
 					t.Fatal(err)
 				}
