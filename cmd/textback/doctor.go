@@ -236,13 +236,19 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 	// A provider that can say whether it is reached and takes the credentials.
 	var t interface{ Check(context.Context) error }
 	var err error
+	good := "the account answers"
 	switch cfg.SMS.Transport {
 	case config.TransportTwilio:
 		t, err = twilio.New(cfg.TwilioOptions())
 	case config.TransportTelnyx:
 		t, err = telnyx.New(cfg.TelnyxOptions())
 	case config.TransportHTTP:
-		t, err = httpapi.New(cfg.HTTPOptions())
+		opt := cfg.HTTPOptions()
+		t, err = httpapi.New(opt)
+		good = "it can be reached; whether it takes the credentials shows with the first text"
+		if setup := opt.Setup(); setup != "" {
+			d.note("provider's side", setup)
+		}
 	case config.TransportAndroid:
 		t, err = androidgateway.New(cfg.AndroidOptions())
 	default:
@@ -254,6 +260,6 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 		defer cancel()
 		err = t.Check(ctx)
 	}
-	d.say("provider", err, "the account answers")
+	d.say("provider", err, good)
 	d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from the provider's refusals and from 'textback optout add'")
 }

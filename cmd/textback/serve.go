@@ -274,7 +274,9 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 		t, err := httpapi.New(d.cfg.HTTPOptions())
 		return t, nothing, err
 	case config.TransportAndroid:
-		t, err := androidgateway.New(d.cfg.AndroidOptions())
+		opt := d.cfg.AndroidOptions()
+		opt.Log = d.log
+		t, err := androidgateway.New(opt)
 		return t, nothing, err
 	case config.TransportFile:
 		path := c.File.Path

@@ -20,6 +20,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -48,6 +49,12 @@ type Options struct {
 
 	ConnectTimeout time.Duration // zero is once's
 	AnswerTimeout  time.Duration // zero is once's
+
+	// RegisterEvery is how often Run tells the phone where its webhooks go: somebody
+	// may have reset the app. Zero is an hour; after a failure it is a minute.
+	RegisterEvery time.Duration
+	// Log is told when the phone cannot be told, and when it can again; nil: nobody is.
+	Log *slog.Logger
 
 	Now func() time.Time // time.Now when nil
 }
@@ -90,6 +97,12 @@ func New(opt Options) (*Transport, error) {
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
+	}
+	if opt.RegisterEvery <= 0 {
+		opt.RegisterEvery = time.Hour
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Transport{opt: opt, base: base.String(),
 		client: once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: 256 << 10, NoProxy: once.Near(opt.URL)})}, nil
@@ -204,6 +217,33 @@ func (t *Transport) Check(ctx context.Context) error {
 
 // events are those that are of use, each with where it goes below PublicURL.
 var events = map[string]string{"sms:received": "/inbound", "sms:sent": "/status", "sms:delivered": "/status", "sms:failed": "/status"}
+
+// Run keeps the phone's webhooks registered, until ctx ends. Submit does without it.
+func (t *Transport) Run(ctx context.Context, _ sms.Inbox) error {
+	for failed := false; t.opt.PublicURL != ""; {
+		err := t.Register(ctx)
+		pause := t.opt.RegisterEvery
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if !failed {
+				t.opt.Log.Error("the phone could not be told where replies and receipts go; trying again every minute", "error", err)
+			}
+			pause = min(pause, time.Minute)
+		case failed:
+			t.opt.Log.Info("the phone knows where replies and receipts go")
+		}
+		failed = err != nil
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+	<-ctx.Done()
+	return nil
+}
 
 // Register tells the phone where its webhooks go. Doing it again changes nothing:
 // each has an id of its own.

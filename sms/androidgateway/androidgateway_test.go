@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -289,6 +290,54 @@ func TestCheckAndRegister(t *testing.T) {
 	p.Do(smstest.Order{Fate: smstest.Down})
 	if err := tr.Check(t.Context()); sms.ClassOf(err) != sms.Transient {
 		t.Error(err)
+	}
+}
+
+// The phone is told by itself, again after it was away or reset, and not without a URL.
+func TestRun(t *testing.T) {
+	p := newPhone(t)
+	p.Do(smstest.Order{Fate: smstest.Down})
+	var said strings.Builder
+	tr := transport(t, p, func(o *Options) {
+		o.RegisterEvery = 10 * time.Millisecond
+		o.Log = slog.New(slog.NewTextHandler(&said, nil))
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- tr.Run(ctx, &box{}) }()
+	registered := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.hooks) == 4
+	}
+	until := func(what string) {
+		t.Helper()
+		for end := time.Now().Add(20 * time.Second); !registered(); time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
+	time.Sleep(50 * time.Millisecond) // a few attempts in vain
+	p.Do(smstest.Order{Fate: smstest.Take})
+	until("registered once it is back")
+	p.mu.Lock()
+	p.hooks = map[string]string{}
+	p.mu.Unlock()
+	until("registered again after a reset")
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "could not be told"); n != 1 || !strings.Contains(said.String(), "knows where") {
+		t.Errorf("%d complaints: %s", n, said.String())
+	}
+
+	quiet := newPhone(t)
+	ctx, stop = context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer stop()
+	if err := transport(t, quiet, func(o *Options) { o.PublicURL = "" }).Run(ctx, &box{}); err != nil || len(quiet.hooks) > 0 {
+		t.Error(err, quiet.hooks)
 	}
 }
 

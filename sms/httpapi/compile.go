@@ -278,12 +278,12 @@ var methods = []string{"POST", "GET", "PUT"}
 func (c *compiler) request(p *program, r Request) {
 	at := strict.At("request")
 	p.method = c.oneOf(at.Key("method"), "method", r.Method, methods...)
-	p.auth = c.oneOf(at.Key("auth"), "auth", r.Auth, "", "basic", "bearer")
+	p.auth = c.oneOf(at.Key("auth"), "auth", r.Auth, "", "basic", "bearer", "vonage")
 	p.numbers = c.oneOf(at.Key("numbers"), "form of numbers", r.Numbers, "plus", "digits", "00")
 	if r.User == "" {
 		r.User = "{user}"
-	} else if p.auth != "basic" {
-		c.problem(at.Key("user"), "the user is for auth: basic only")
+	} else if p.auth != "basic" && p.auth != "vonage" {
+		c.problem(at.Key("user"), "the user is for auth: basic")
 	}
 	p.user = c.template(at.Key("user"), r.User)
 	p.url = c.template(at.Key("url"), r.URL)

@@ -11,6 +11,7 @@ package httpapi
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"errors"
 	"fmt"
 	"net/http"
@@ -38,6 +39,10 @@ type Options struct {
 	User    string // {user}
 	Secret  string // {secret}, and the password or token of auth
 	Values  map[string]string
+	// PrivateKey, in PEM form, signs requests where the Spec's auth is vonage.
+	PrivateKey []byte
+	// CA holds the authorities, in PEM form, that vouch for the provider's certificate; empty: those of the host.
+	CA []byte
 
 	// PublicURL is the URL below which Webhook's handler is reached. Empty: nothing
 	// can be received. http:// is taken as for URL.
@@ -68,6 +73,7 @@ type Transport struct {
 	fixed map[string]string // values of the configuration
 	program
 	client *once.Client
+	key    *rsa.PrivateKey
 
 	mu   sync.Mutex
 	sets map[string]*set
@@ -105,7 +111,14 @@ func New(opt Options) (*Transport, error) {
 		return nil, fmt.Errorf("httpapi: %s", problems[0].text)
 	}
 	t.program = p
-	t.client = once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer, NoProxy: once.Near(opt.URL)})
+	o := once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer, NoProxy: once.Near(opt.URL)}
+	if len(opt.CA) > 0 {
+		o.TLS, _ = once.Trust(opt.CA) // check has read it
+	}
+	if len(opt.PrivateKey) > 0 {
+		t.key, _ = privateKey(opt.PrivateKey) // the same
+	}
+	t.client = once.New(o)
 	return t, nil
 }
 
@@ -214,11 +227,17 @@ func (t *Transport) request(m sms.Message) (*once.Request, error) {
 		}
 		r.Header.Set(h.name, s)
 	}
-	switch t.auth {
-	case "basic":
+	switch {
+	case t.auth == "vonage" && t.key != nil:
+		token, err := vonageAccess(t.key, v.text["application"], t.opt.Now())
+		if err != nil {
+			return nil, err
+		}
+		r.Bearer(token)
+	case t.auth == "basic", t.auth == "vonage":
 		user, _ := t.user.render(v, plainly)
 		r.Basic(user, t.opt.Secret)
-	case "bearer":
+	case t.auth == "bearer":
 		r.Bearer(t.opt.Secret)
 	}
 	return r, nil

@@ -147,18 +147,18 @@ func formOf(r *http.Request, body []byte) (url.Values, error) {
 
 // items are the events in a request, as something that fields are taken from.
 func (e *event) items(r *http.Request, body []byte, form url.Values, formErr error) ([]item, error) {
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, errUnreadable("the query cannot be read")
+	}
 	switch e.Format {
 	case "query":
-		v, err := url.ParseQuery(r.URL.RawQuery)
-		if err != nil {
-			return nil, errUnreadable("the query cannot be read")
-		}
-		return []item{{form: v}}, nil
+		return []item{{form: query, query: query}}, nil
 	case "form":
 		if formErr != nil {
 			return nil, errUnreadable("want a form (application/x-www-form-urlencoded)")
 		}
-		return []item{{form: form}}, nil
+		return []item{{form: form, query: query}}, nil
 	}
 	if !gjson.ValidBytes(body) || !utf8.Valid(body) {
 		return nil, errUnreadable("want JSON")
@@ -168,7 +168,7 @@ func (e *event) items(r *http.Request, body []byte, form url.Values, formErr err
 		root = root.Get(e.Each)
 	}
 	if e.Each == "" {
-		return []item{{json: root}}, nil
+		return []item{{json: root, query: query}}, nil
 	}
 	if !root.IsArray() {
 		return nil, errUnreadable("want a list of events")
@@ -178,15 +178,16 @@ func (e *event) items(r *http.Request, body []byte, form url.Values, formErr err
 		if len(out) == maxEvents {
 			return nil, errUnreadable("too many events at once")
 		}
-		out = append(out, item{json: v})
+		out = append(out, item{json: v, query: query})
 	}
 	return out, nil
 }
 
 // item is one event.
 type item struct {
-	form url.Values
-	json gjson.Result
+	form  url.Values
+	json  gjson.Result
+	query url.Values // of the URL, whatever the format
 }
 
 // get returns a field, empty when it is not there or not a single value.
@@ -194,6 +195,8 @@ func (i item) get(field string) string {
 	switch {
 	case field == "":
 		return ""
+	case strings.HasPrefix(field, "query:"):
+		return i.query.Get(field[len("query:"):])
 	case i.form != nil:
 		return i.form.Get(field)
 	}

@@ -75,6 +75,16 @@ func (o Options) Problems() (out []Problem) {
 	return out
 }
 
+// Setup is what must be set up on the provider's side, in words; empty when the Spec does not say.
+func (o Options) Setup() string {
+	s, _ := o.spec()
+	public := o.PublicURL
+	if public == "" {
+		public = "PUBLIC_URL"
+	}
+	return strings.ReplaceAll(s.Setup, "PUBLIC_URL", strings.TrimSuffix(public, "/"))
+}
+
 // spec is the preset's Spec with the sections of the custom one in place of its own.
 func (o Options) spec() (Spec, []problem) {
 	if o.Preset == "" && o.Custom == nil {
@@ -155,8 +165,24 @@ func (o Options) check(s Spec) (out []problem) {
 		}
 		given[name] = o.Values[name]
 	}
+	signs := s.Request != nil && s.Request.Auth == "vonage" && len(o.PrivateKey) > 0
+	if len(o.PrivateKey) > 0 {
+		switch _, err := privateKey(o.PrivateKey); {
+		case !signs:
+			bad("private_key_file", "a private key is of use where request.auth is vonage only")
+		case err != nil:
+			bad("private_key_file", "%v", err)
+		case o.Values["application"] == "":
+			bad("values.application", "values.application is needed: the id of the application whose private key it is")
+		}
+	}
+	if len(o.CA) > 0 {
+		if _, err := once.Trust(o.CA); err != nil {
+			bad("ca_file", "%v", err)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.Needs)) {
-		if given[name] != "" || strings.HasPrefix(name, "inbound_") && o.PublicURL == "" {
+		if given[name] != "" || strings.HasPrefix(name, "inbound_") && o.PublicURL == "" || (name == "secret" || name == "account") && signs {
 			continue
 		}
 		key := strict.At("values", name)

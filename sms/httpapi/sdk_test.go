@@ -1,9 +1,13 @@
 package httpapi
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"maps"
 	"net/http"
@@ -130,10 +134,42 @@ func TestSDKs(t *testing.T) {
 		Plivo  []bool
 		Token  string
 		Body   string
+		Access struct {
+			Ours, Theirs struct{ Header, Payload map[string]any }
+		}
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	o := account("vonage", base, "https://office.example/hook")
+	o.PrivateKey = private
+	o.Values["application"] = "app-1"
+	app, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown, err := app.request(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	access, bearer := strings.CutPrefix(shown.Header.Get("Authorization"), "Bearer ")
+	if !bearer {
+		t.Fatal("no token")
 	}
 	smstest.Node(t, dir, "testdata/sdk.js", map[string]any{"base": base, "account": "acc1", "user": "office", "secret": testSecret,
 		"message": map[string]any{"id": m.ID, "to": m.To, "from": m.From, "text": m.Body, "ttl": 900, "callback": callback, "application": "app-1", "expires": at.Add(15 * time.Minute)},
-		"tokens":  tokens, "plivo": signed}, &out)
+		"tokens":  tokens, "plivo": signed, "pem": string(private), "access": access,
+		"publicPem": string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))}, &out)
 	theirs := got()
 
 	// Our requests are theirs, field by field.
@@ -178,6 +214,22 @@ func TestSDKs(t *testing.T) {
 				t.Errorf("only ours: %v", ours.body)
 			}
 		})
+	}
+
+	// The token of an application has what theirs has, and Vonage's library believes it.
+	ours, theirToken := out.Access.Ours, out.Access.Theirs
+	for key := range theirToken.Payload {
+		if ours.Payload[key] == nil {
+			t.Errorf("our token lacks %s", key)
+		}
+	}
+	life := func(p map[string]any) any { e, _ := p["exp"].(float64); i, _ := p["iat"].(float64); return e - i }
+	if !reflect.DeepEqual(ours.Header, theirToken.Header) || ours.Payload["application_id"] != "app-1" || life(ours.Payload) != life(theirToken.Payload) || len(ours.Payload) != len(theirToken.Payload) {
+		t.Errorf("ours %v, theirs %v", ours, theirToken)
+	}
+	again, _ := app.request(m)
+	if again.Header.Get("Authorization") == shown.Header.Get("Authorization") {
+		t.Error("the same token twice")
 	}
 
 	// Signatures, both ways.

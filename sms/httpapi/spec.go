@@ -28,9 +28,11 @@ type Request struct {
 	URL     string            `yaml:"url"`
 	Query   map[string]string `yaml:"query"`
 	Headers map[string]string `yaml:"headers"`
-	Auth    string            `yaml:"auth"`    // basic, bearer (both with {secret}), or empty
-	User    string            `yaml:"user"`    // of basic; empty is {user}
-	Numbers string            `yaml:"numbers"` // plus, digits or 00; empty is plus
+	// Auth is basic or bearer (both with {secret}), vonage (a token signed with the
+	// private key of {application}, basic without one), or empty.
+	Auth    string `yaml:"auth"`
+	User    string `yaml:"user"`    // of basic; empty is {user}
+	Numbers string `yaml:"numbers"` // plus, digits or 00; empty is plus
 	// Callback is added to the query of {callback}. Its literal parts are not
 	// escaped: they may be placeholders of the provider's, such as %d.
 	Callback map[string]string `yaml:"callback"`
@@ -71,7 +73,7 @@ type Refusal struct {
 }
 
 // Event says where a webhook's fields are. Fields are names of form or query
-// parameters, or JSON paths.
+// parameters, or JSON paths; query:NAME is a parameter of the URL in any format.
 type Event struct {
 	Method []string          `yaml:"method"` // empty is POST
 	Format string            `yaml:"format"` // form, query or json; empty is form

@@ -23,6 +23,8 @@ type HTTPAPI struct {
 	Account           string            `yaml:"account"`
 	User              string            `yaml:"user"`
 	SecretFile        string            `yaml:"secret_file"`
+	PrivateKeyFile    string            `yaml:"private_key_file"`
+	CAFile            string            `yaml:"ca_file"`
 	Values            map[string]string `yaml:"values"`
 	InboundUser       string            `yaml:"inbound_user"`
 	InboundSecretFile string            `yaml:"inbound_secret_file"`
@@ -34,6 +36,8 @@ type HTTPAPI struct {
 
 	Secret        Secret `yaml:"-"`
 	InboundSecret Secret `yaml:"-"`
+	PrivateKey    Secret `yaml:"-"` // PEM
+	CA            Secret `yaml:"-"` // PEM, and no secret
 	// PublicURL is where the provider reaches us; empty: nowhere.
 	PublicURL string `yaml:"-"`
 }
@@ -58,6 +62,7 @@ type Android struct {
 func (c *Config) HTTPOptions() httpapi.Options {
 	h := c.SMS.HTTP
 	return httpapi.Options{Preset: h.Preset, Custom: h.Custom, URL: h.URL, Account: h.Account, User: h.User, Secret: h.Secret.Reveal(), Values: h.Values,
+		PrivateKey: []byte(h.PrivateKey.Reveal()), CA: []byte(h.CA.Reveal()),
 		PublicURL: h.PublicURL, InboundUser: h.InboundUser, InboundSecret: h.InboundSecret.Reveal(), From: c.SMS.From, Region: c.Region,
 		Validity: h.Validity, PerMinute: h.PerMinute, MaxSegments: h.MaxSegments, AnswersStop: h.AnswersStop}
 }
@@ -77,6 +82,12 @@ func (c *Config) checkHTTP(r *report) {
 	if h.InboundSecretFile != "" {
 		h.InboundSecret = r.secret(where.Key("inbound_secret_file"), h.InboundSecretFile, "what replies and receipts prove by where they come from")
 	}
+	if h.PrivateKeyFile != "" {
+		h.PrivateKey = r.pem(where.Key("private_key_file"), h.PrivateKeyFile, "the application's private key")
+	}
+	if h.CAFile != "" {
+		h.CA = r.pem(where.Key("ca_file"), h.CAFile, "the certificate of who vouches for the gateway's")
+	}
 	opt := c.HTTPOptions()
 	// Whether a secret's file is there has been said; without leave to read it, it counts as good.
 	if opt.Secret == "" && h.SecretFile != "" {
@@ -84,6 +95,9 @@ func (c *Config) checkHTTP(r *report) {
 	}
 	if opt.InboundSecret == "" && h.InboundSecretFile != "" {
 		opt.InboundSecret = hidden + hidden
+	}
+	if len(opt.PrivateKey) == 0 && h.PrivateKeyFile != "" {
+		opt.Secret, opt.Account = hidden, hidden
 	}
 	for _, p := range opt.Problems() {
 		if p.Warning {

@@ -1,7 +1,7 @@
 // Sends one text with each provider's own SDK to the server that it is told, and
 // checks signatures with them. Reads and writes JSON; see sdk_test.go.
 const read = () => JSON.parse(require('fs').readFileSync(0, 'utf8'));
-const {base, account, user, secret, message: m, tokens, plivo: signed} = read();
+const {base, account, user, secret, message: m, tokens, plivo: signed, pem, publicPem, access} = read();
 const quiet = (p) => Promise.resolve(p).catch((e) => ({failed: String(e && e.message)}));
 
 (async () => {
@@ -28,6 +28,12 @@ const quiet = (p) => Promise.resolve(p).catch((e) => ({failed: String(e && e.mes
   out.sent.bandwidth = await quiet(api.createMessage(account, {
     applicationId: m.application, to: [m.to], from: m.from, text: m.text, tag: m.id, expiration: m.expires,
   }).then((r) => r.data));
+
+  // An application shows itself with a token of its private key.
+  const {tokenGenerate} = require('@vonage/jwt');
+  const jwt = require('jsonwebtoken');
+  const read1 = (t) => jwt.verify(t, publicPem, {algorithms: ['RS256'], complete: true});
+  out.access = {ours: read1(access), theirs: read1(tokenGenerate('app-1', pem))};
 
   // Ours, checked by theirs.
   const {verifySignature} = require('@vonage/jwt');
