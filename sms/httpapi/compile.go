@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -63,7 +64,7 @@ func (m match) met(a once.Answer) bool {
 	if m.text != nil && !m.text.Match(a.Body) {
 		return false
 	}
-	if len(m.json) > 0 && !gjson.ValidBytes(a.Body) {
+	if len(m.json) > 0 && !json.Valid(a.Body) {
 		return false
 	}
 	for path, want := range m.json {
@@ -98,7 +99,7 @@ func (f finder) word(a once.Answer) string {
 		if m := f.text.FindSubmatch(a.Body); m != nil {
 			s = string(m[1])
 		}
-	case f.json != "" && gjson.ValidBytes(a.Body):
+	case f.json != "" && json.Valid(a.Body):
 		if v := gjson.GetBytes(a.Body, f.json); !v.IsObject() && !v.IsArray() {
 			s = v.String()
 		}

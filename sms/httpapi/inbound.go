@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -160,7 +161,7 @@ func (e *event) items(r *http.Request, body []byte, form url.Values, formErr err
 		}
 		return []item{{form: form, query: query}}, nil
 	}
-	if !gjson.ValidBytes(body) || !utf8.Valid(body) {
+	if !json.Valid(body) || !utf8.Valid(body) {
 		return nil, errUnreadable("want JSON")
 	}
 	root := gjson.ParseBytes(body)

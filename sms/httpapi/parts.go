@@ -23,6 +23,7 @@ import (
 const (
 	maxSets  = 1000
 	maxParts = 50
+	maxPart  = 4096 // bytes; the network's have 140
 	// partWait is how long the request of one part waits for the others.
 	partWait = 3 * time.Second
 	// setLife is how long a set is remembered, so that a part that comes again finds it stored.
@@ -51,6 +52,9 @@ func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
 		return errUnreadable("the event does not say which part of how many this is")
 	}
 	ref := i.id(spec.Ref)
+	if len(m.Body) > maxPart {
+		return errUnreadable("this is too long for a part of a text")
+	}
 	if ref == "" {
 		return errUnreadable("the event does not say which text this is a part of")
 	}
@@ -73,14 +77,21 @@ func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
 		t.sets[key] = s
 	}
 	_, had := s.parts[n]
-	s.parts[n] = m
 	if s.stored {
 		t.mu.Unlock()
 		if had {
 			return nil
 		}
-		return h.in.Received(r.Context(), m) // too late for the others
+		// Too late for the others.
+		if err := h.in.Received(r.Context(), m); err != nil {
+			return err
+		}
+		t.mu.Lock()
+		s.parts[n] = sms.Inbound{}
+		t.mu.Unlock()
+		return nil
 	}
+	s.parts[n] = m
 	if len(s.parts) >= s.total || now.Sub(s.begun) >= t.opt.PartsPatience {
 		whole := s.join()
 		t.mu.Unlock()
@@ -90,6 +101,9 @@ func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
 		}
 		t.mu.Lock()
 		s.stored = true
+		for n := range s.parts {
+			s.parts[n] = sms.Inbound{} // that it came is all there is to remember
+		}
 		close(s.change)
 		s.change = make(chan struct{})
 		t.mu.Unlock()

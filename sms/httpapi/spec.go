@@ -123,9 +123,9 @@ type Receipt struct {
 
 // Verify is how a webhook proves where it comes from. Everything given must hold.
 type Verify struct {
-	// Secret is where the shared secret stands: query:NAME, field:NAME (form or
-	// query), header:NAME, path (after /inbound/ and /status/) or basic (with
-	// inbound_user).
+	// Secret is where the shared secret stands: query:NAME, field:NAME (of a form,
+	// a query or a JSON body), header:NAME, path (after /inbound/ and /status/) or
+	// basic (with inbound_user).
 	Secret string `yaml:"secret"`
 
 	// Signature is hmac, vonage (JWT, HS256, with payload_hash) or plivo (V3, and V2 for texts).

@@ -23,6 +23,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"textback/rules/strict"
 )
 
@@ -96,7 +98,11 @@ func (t *Transport) authentic(r *http.Request, rest string, body []byte, fields 
 		case "query":
 			got = r.URL.Query().Get(name)
 		case "field":
-			if got = fields.Get(name); got == "" {
+			switch got = fields.Get(name); {
+			case got != "":
+			case fields == nil && json.Valid(body):
+				got = gjson.GetBytes(body, name).Str
+			default:
 				got = r.URL.Query().Get(name)
 			}
 		case "header":
