@@ -21,7 +21,7 @@ import (
 // is stored as it is: half a STOP is better than none.
 
 const (
-	maxSets  = 1000
+	maxSets  = 200
 	maxParts = 50
 	maxPart  = 4096 // bytes; the network's have 140
 	// partWait is how long the request of one part waits for the others.
