@@ -5,13 +5,14 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 )
 
 // A Server is a provider's HTTP API on loopback that can go down, so that
 // connections are refused, and come back at the same address. Its handler may
-// cut a connection by panicking with http.ErrAbortHandler. It is for one goroutine.
+// cut a connection by panicking with http.ErrAbortHandler. Up, Down and Do are for one goroutine.
 type Server struct {
 	URL string
 
@@ -19,6 +20,29 @@ type Server struct {
 	addr string
 	h    http.Handler
 	srv  *http.Server // nil while down
+
+	mu    sync.Mutex
+	order Order
+}
+
+// Do is a Peer's: the handler asks Order what to do.
+func (s *Server) Do(o Order) {
+	s.t.Helper()
+	s.mu.Lock()
+	s.order = o
+	s.mu.Unlock()
+	if o.Fate == Down {
+		s.Down()
+	} else {
+		s.Up()
+	}
+}
+
+// Order is what Do was told last.
+func (s *Server) Order() Order {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.order
 }
 
 // Serve starts a Server, which ends with the test.

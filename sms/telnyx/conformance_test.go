@@ -14,17 +14,17 @@ import (
 
 	"textback/rules/gsm7"
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/smstest"
 )
 
 // peer plays the provider for the suite.
 type peer struct {
+	*smstest.Server
 	t   *testing.T
-	api *smstest.Server
 	own string // where the transport's handler really is
 
 	mu    sync.Mutex
-	order smstest.Order
 	taken []submission
 }
 
@@ -53,9 +53,8 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(404)
 		return
 	}
+	order, id := p.Order(), ""
 	p.mu.Lock()
-	order := p.order
-	id := ""
 	if order.Fate == smstest.Take || order.Fate == "" || order.Fate == smstest.TakeAndHang || order.Fate == smstest.TakeAndCut {
 		p.taken = append(p.taken, s)
 		id = fmt.Sprintf("40385f64-0000-4000-8000-%012d", len(p.taken))
@@ -73,16 +72,6 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		n, _ := gsm7.Segments(s.Text)
 		_ = json.NewEncoder(w).Encode(fields{"data": fields{"id": id, "parts": n, "to": []fields{{"phone_number": s.To, "status": "queued"}}}})
-	}
-}
-
-func (p *peer) Do(o smstest.Order) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.order = o; o.Fate == smstest.Down {
-		p.api.Down()
-	} else {
-		p.api.Up()
 	}
 }
 
@@ -136,7 +125,7 @@ func (p *peer) Report(ctx context.Context, n int, d sms.Delivery, class sms.Clas
 	case sms.Undelivered:
 		status, errors = "delivery_failed", []fields{{"code": refusals[class].code, "title": refusals[class].title}}
 	}
-	if u, err := url.Parse(s.WebhookURL); err != nil || !strings.HasPrefix(s.WebhookURL, public) || u.Query().Get(reference) == "" {
+	if u, err := url.Parse(s.WebhookURL); err != nil || !strings.HasPrefix(s.WebhookURL, public) || hook.MessageID(u.RawQuery) == "" {
 		return fmt.Errorf("the text says %q is called", s.WebhookURL)
 	}
 	return p.call(ctx, s.WebhookURL, event(kind, fields{"id": fmt.Sprintf("40385f64-0000-4000-8000-%012d", n+1), "direction": "outbound", "from": fields{"phone_number": s.From},
@@ -150,8 +139,8 @@ func TestConformance(t *testing.T) {
 	}
 	h.New = func(t *testing.T) (sms.Transport, smstest.Peer) {
 		p := &peer{t: t}
-		p.api = smstest.Serve(t, p)
-		return transport(t, p.api.URL, open), p
+		p.Server = smstest.Serve(t, p)
+		return transport(t, p.URL, open), p
 	}
 	smstest.Run(t, h)
 }

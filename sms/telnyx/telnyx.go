@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/once"
 )
 
@@ -92,10 +93,9 @@ func New(opt Options) (*Transport, error) {
 	}
 	t := &Transport{base: base.String()}
 	if opt.PublicURL != "" {
-		if _, err := once.BaseURL(opt.PublicURL, false); err != nil {
+		if opt.PublicURL, err = hook.PublicURL(opt.PublicURL); err != nil {
 			return nil, fmt.Errorf("telnyx: public URL: %w", err)
 		}
-		opt.PublicURL = strings.TrimSuffix(opt.PublicURL, "/")
 		if opt.PublicKey == "" {
 			return nil, errors.New("telnyx: webhooks are signed: the account's public key is needed, from the portal's Keys & Credentials page")
 		}
@@ -147,7 +147,7 @@ type submission struct {
 // it one that outlives an orderly shutdown; Submit's own timeouts are
 // Options.ConnectTimeout and Options.AnswerTimeout.
 func (t *Transport) Submit(ctx context.Context, m sms.Message) (sms.Receipt, error) {
-	s := submission{From: m.From, To: m.To, Text: m.Body, Type: "SMS", WebhookURL: t.webhookURL(m)}
+	s := submission{From: m.From, To: m.To, Text: m.Body, Type: "SMS", WebhookURL: hook.StatusURL(t.opt.PublicURL, m.ID)}
 	if s.From == "" {
 		s.From = t.opt.From
 	}

@@ -4,17 +4,16 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 
 	"textback/sms"
+	"textback/sms/smstest"
 )
 
 var _ interface {
@@ -65,21 +64,15 @@ func provider(t *testing.T, h http.HandlerFunc) *httptest.Server {
 
 func mustFail(t *testing.T, err error, want sms.Class, code string) {
 	t.Helper()
-	var e *sms.Error
-	if !errors.As(err, &e) || e.Class != want || e.Code != code {
-		t.Fatalf("got %v, want class %s, code %q", err, want, code)
-	}
-	discreet(t, err)
+	smstest.Fails(t, err, want, code, secrets...)
 }
 
 func discreet(t *testing.T, err error) {
 	t.Helper()
-	for _, secret := range []string{testKey, testTo[1:], testFrom[1:], "Sarah", "missed", "Bearer", testProfile} {
-		if strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err), secret) {
-			t.Errorf("error holds %q: %v", secret, err)
-		}
-	}
+	smstest.Discreet(t, err, secrets...)
 }
+
+var secrets = []string{testKey, testTo[1:], testFrom[1:], "Sarah", "missed", "Bearer", testProfile}
 
 func TestSubmitRequest(t *testing.T) {
 	type fields = map[string]any

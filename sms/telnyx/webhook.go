@@ -6,14 +6,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
 )
 
 const (
@@ -24,35 +23,18 @@ const (
 	// The provider waits two seconds for an answer, then calls again.
 	patience = 1800 * time.Millisecond
 
-	inboundPath = "/inbound"
-	statusPath  = "/status"
-	reference   = "job"
-
 	signatureHeader = "Telnyx-Signature-Ed25519"
 	timestampHeader = "Telnyx-Timestamp"
 )
 
-// webhookURL is what the provider calls with what becomes of m.
-func (t *Transport) webhookURL(m sms.Message) string {
-	if t.opt.PublicURL == "" {
-		return ""
-	}
-	u := t.opt.PublicURL + statusPath
-	if m.ID != "" {
-		u += "?" + url.Values{reference: {m.ID}}.Encode()
-	}
-	return u
-}
-
 // messageID is our id in a webhook URL of ours. It is read from what is signed:
 // the address that a request was really sent to is not.
 func (t *Transport) messageID(u string) string {
-	rest, ours := strings.CutPrefix(u, t.opt.PublicURL+statusPath+"?")
-	q, err := url.ParseQuery(rest)
-	if !ours || err != nil {
+	query, ours := strings.CutPrefix(u, t.opt.PublicURL+hook.Status+"?")
+	if !ours {
 		return ""
 	}
-	return q.Get(reference)
+	return hook.MessageID(query)
 }
 
 // Webhook takes what the provider calls: "/inbound" below the public URL, to be set as
@@ -64,13 +46,8 @@ func (t *Transport) messageID(u string) string {
 // takes one id once, and nothing else follows from a repetition.
 func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 	take := func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
-		if err != nil {
-			status := http.StatusBadRequest
-			if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
-				status = http.StatusRequestEntityTooLarge
-			}
-			http.Error(w, "the body cannot be read", status)
+		body, ok := hook.Body(w, r, maxWebhook)
+		if !ok {
 			return
 		}
 		if !t.signed(r.Header, body) {
@@ -81,8 +58,7 @@ func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 		defer cancel()
 		switch err := t.event(ctx, in, body); {
 		case errors.Is(err, errNotStored):
-			w.Header().Set("Retry-After", "10")
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			hook.Again(w)
 		case err != nil:
 			http.Error(w, err.Error(), http.StatusBadRequest)
 		default:
@@ -90,12 +66,12 @@ func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+inboundPath, take)
-	mux.HandleFunc("POST "+statusPath, take)
+	mux.HandleFunc("POST "+hook.Inbound, take)
+	mux.HandleFunc("POST "+hook.Status, take)
 	return mux
 }
 
-var errNotStored = errors.New("not stored: try again")
+var errNotStored = errors.New("not stored")
 
 // signed reports whether body bears the account's signature, made just now.
 func (t *Transport) signed(h http.Header, body []byte) bool {

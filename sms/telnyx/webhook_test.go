@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
 )
 
 // store is an Inbox in memory.
@@ -140,7 +141,7 @@ func TestInbound(t *testing.T) {
 
 func TestReceipts(t *testing.T) {
 	tr := transport(t, "https://sms.example", open, atNoon)
-	ours := tr.webhookURL(sms.Message{ID: "a&b 1"})
+	ours := hook.StatusURL(public, "a&b 1")
 	for _, c := range []struct {
 		kind, status, url string
 		errors            []fields
@@ -154,7 +155,7 @@ func TestReceipts(t *testing.T) {
 		{"message.finalized", "sending_failed", public + "/inbound?job=1", []fields{{"code": "40300", "title": "Blocked due to STOP message"}},
 			sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.OptedOut, Code: "40300"}},
 		{"message.finalized", "sending_failed", public + "/status?%zz", []fields{{"code": "77777"}}, sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.Rejected, Code: "77777"}},
-		{"message.finalized", "expired", "", nil, sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.Rejected, Code: "expired"}},
+		{"message.finalized", "expired", "job=1", nil, sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.Rejected, Code: "expired"}},
 		{"message.read", "read", "", nil, sms.DeliveryReceipt{Delivery: sms.Delivered, Code: "read"}},
 	} {
 		in := &store{}

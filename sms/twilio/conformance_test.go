@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,11 +16,8 @@ import (
 // peer is the emulator as the suite wants it.
 type peer struct {
 	*emulator.Emulator
-	t   *testing.T
-	api *smstest.Server
-
-	mu      sync.Mutex
-	order   smstest.Order
+	*smstest.Server
+	t       *testing.T
 	replies map[string]string // the suite's id → ours
 }
 
@@ -41,11 +37,9 @@ var refusals = map[sms.Class]emulator.Behaviour{
 }
 
 func (p *peer) behave(emulator.Text, int) emulator.Behaviour {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch p.order.Fate {
+	switch o := p.Order(); o.Fate {
 	case smstest.Refuse:
-		return refusals[p.order.Class]
+		return refusals[o.Class]
 	case smstest.TakeAndHang:
 		return emulator.TakeAndHang
 	case smstest.TakeAndCut:
@@ -54,16 +48,6 @@ func (p *peer) behave(emulator.Text, int) emulator.Behaviour {
 		return emulator.CutOff
 	}
 	return emulator.Accept
-}
-
-func (p *peer) Do(o smstest.Order) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.order = o; o.Fate == smstest.Down {
-		p.api.Down()
-	} else {
-		p.api.Up()
-	}
 }
 
 func (p *peer) Taken() (all []sms.Message) {
@@ -111,8 +95,8 @@ func conformance(t *testing.T, change func(*Options, *peer)) smstest.Harness {
 	h.New = func(t *testing.T) (sms.Transport, smstest.Peer) {
 		p := &peer{Emulator: emulator.New(), t: t, replies: map[string]string{}}
 		p.Behave = p.behave
-		p.api = smstest.Serve(t, p)
-		tr := transport(t, p.api.URL, func(o *Options) {
+		p.Server = smstest.Serve(t, p.Emulator)
+		tr := transport(t, p.URL, func(o *Options) {
 			o.AccountSID, o.AuthToken, o.ConnectTimeout, o.AnswerTimeout = p.AccountSID, p.AuthToken, 5*time.Second, time.Second
 			change(o, p)
 		})

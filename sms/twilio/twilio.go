@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/once"
 )
 
@@ -136,10 +137,9 @@ func New(opt Options) (*Transport, error) {
 		return nil, fmt.Errorf("twilio: validity %s: want whole seconds, at most 10h", opt.Validity)
 	}
 	if opt.PublicURL != "" {
-		if _, err := once.BaseURL(opt.PublicURL, false); err != nil {
+		if t.opt.PublicURL, err = hook.PublicURL(opt.PublicURL); err != nil {
 			return nil, fmt.Errorf("twilio: public URL: %w", err)
 		}
-		t.opt.PublicURL = strings.TrimSuffix(opt.PublicURL, "/") // as it is written: it is signed letter by letter
 		if t.opt.WebhookToken == "" {
 			t.opt.WebhookToken = opt.AuthToken
 		}
@@ -187,7 +187,7 @@ func (t *Transport) Submit(ctx context.Context, m sms.Message) (sms.Receipt, err
 	if t.opt.Validity > 0 {
 		form.Set("ValidityPeriod", strconv.Itoa(int(t.opt.Validity/time.Second)))
 	}
-	if u := t.statusCallback(m); u != "" {
+	if u := hook.StatusURL(t.opt.PublicURL, m.ID); u != "" {
 		form.Set("StatusCallback", u)
 	}
 	t.remember(m.ID)

@@ -19,37 +19,18 @@ import (
 	"strings"
 
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/once"
 )
 
 // maxWebhook is ample: 1600 characters and ten pictures' links are 20 KB.
 const maxWebhook = 64 << 10
 
-// Below PublicURL. The reference is our Message.ID, which the provider's status
-// callback then echoes: it tells even what became of a text whose answer was lost.
-const (
-	inboundPath = "/inbound"
-	statusPath  = "/status"
-	reference   = "job"
-)
-
 // Signatures. Compatible providers name theirs after themselves and sign the same way.
 var signatureHeaders = []string{"X-Twilio-Signature", "X-SignalWire-Signature"}
 
 // nothingToSay is TwiML without a verb: the caller gets no automatic answer.
 const nothingToSay = `<?xml version="1.0" encoding="UTF-8"?><Response></Response>`
-
-// statusCallback is the URL that the provider calls with what becomes of m.
-func (t *Transport) statusCallback(m sms.Message) string {
-	if t.opt.PublicURL == "" {
-		return ""
-	}
-	u := t.opt.PublicURL + statusPath
-	if m.ID != "" {
-		u += "?" + url.Values{reference: {m.ID}}.Encode()
-	}
-	return u
-}
 
 // Webhook takes what the provider calls: "/inbound" below the public URL, to be
 // set for the number or the messaging service in the provider's console (HTTP
@@ -61,30 +42,30 @@ func (t *Transport) statusCallback(m sms.Message) string {
 // with 503 is found by polling, if Options.Poll is set.
 func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+inboundPath, func(w http.ResponseWriter, r *http.Request) {
-		if f, ok := t.believed(w, r, inboundPath); ok {
+	mux.HandleFunc("POST "+hook.Inbound, func(w http.ResponseWriter, r *http.Request) {
+		if f, ok := t.believed(w, r, hook.Inbound); ok {
 			m, err := inbound(f)
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
 			if in.Received(r.Context(), m) != nil {
-				unavailable(w)
+				hook.Again(w)
 				return
 			}
 			w.Header().Set("Content-Type", "text/xml; charset=utf-8")
 			_, _ = io.WriteString(w, nothingToSay)
 		}
 	})
-	mux.HandleFunc("POST "+statusPath, func(w http.ResponseWriter, r *http.Request) {
-		if f, ok := t.believed(w, r, statusPath); ok {
-			d, err := receipt(f, r.URL.Query().Get(reference))
+	mux.HandleFunc("POST "+hook.Status, func(w http.ResponseWriter, r *http.Request) {
+		if f, ok := t.believed(w, r, hook.Status); ok {
+			d, err := receipt(f, hook.MessageID(r.URL.RawQuery))
 			if err != nil {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			}
 			if in.Receipt(r.Context(), d) != nil {
-				unavailable(w)
+				hook.Again(w)
 				return
 			}
 			w.WriteHeader(http.StatusNoContent)
@@ -93,20 +74,10 @@ func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 	return mux
 }
 
-func unavailable(w http.ResponseWriter) {
-	w.Header().Set("Retry-After", "10")
-	http.Error(w, "not stored: try again", http.StatusServiceUnavailable)
-}
-
 // believed reads a request and checks its signature. When ok is false it has answered.
 func (t *Transport) believed(w http.ResponseWriter, r *http.Request, path string) (f fields, ok bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
-	if err != nil {
-		status := http.StatusBadRequest
-		if tooLong := new(http.MaxBytesError); errors.As(err, &tooLong) {
-			status = http.StatusRequestEntityTooLarge
-		}
-		http.Error(w, "the body cannot be read", status)
+	body, ok := hook.Body(w, r, maxWebhook)
+	if !ok {
 		return nil, false
 	}
 	form, err := parse(r.Header.Get("Content-Type"), body)

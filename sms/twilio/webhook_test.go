@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"textback/sms"
+	"textback/sms/hook"
 )
 
 var _ interface {
@@ -172,7 +173,7 @@ func TestReceipts(t *testing.T) {
 	} {
 		in := &store{}
 		tr := transport(t, "https://sms.example", open)
-		path := strings.TrimPrefix(tr.statusCallback(sms.Message{ID: "a&b 1"}), public)
+		path := strings.TrimPrefix(hook.StatusURL(public, "a&b 1"), public)
 		w := signedCall(path, url.Values{"MessageSid": {"SM1"}, "MessageStatus": {c.status}, "ErrorCode": {c.code}}).do(tr.Webhook(in))
 		want := sms.DeliveryReceipt{ProviderID: "SM1", MessageID: "a&b 1", Delivery: c.want, Class: c.class, Code: c.says}
 		if w.Code != 204 || len(in.receipts) != 1 || in.receipts[0] != want {
@@ -240,10 +241,13 @@ func TestForgeries(t *testing.T) {
 		"no Content-Type":     {func(c *call) { c.contentType = "" }, 403},
 		"multipart":           {func(c *call) { c.contentType = "multipart/form-data; boundary=x" }, 403},
 		"not a form":          {func(c *call) { c.body = "a=%zz" }, 403},
-		"too long":            {func(c *call) { c.body = strings.Repeat("a", maxWebhook+1) }, 413},
-		"GET":                 {func(c *call) { c.method = "GET" }, 405},
-		"elsewhere":           {func(c *call) { c.path = "/" }, 404},
-		"below":               {func(c *call) { c.path = "/inbound/x" }, 404},
+		"not a form, the bare URL signed": {func(c *call) {
+			c.body, c.header = "a=%zz", signature(testToken, public+"/inbound", nil)
+		}, 403},
+		"too long":  {func(c *call) { c.body = strings.Repeat("a", maxWebhook+1) }, 413},
+		"GET":       {func(c *call) { c.method = "GET" }, 405},
+		"elsewhere": {func(c *call) { c.path = "/" }, 404},
+		"below":     {func(c *call) { c.path = "/inbound/x" }, 404},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := &store{}
@@ -260,8 +264,12 @@ func TestForgeries(t *testing.T) {
 	}
 	// Without a URL of ours nothing can be signed for it.
 	in := &store{}
-	if w := good.do(transport(t, "https://sms.example").Webhook(in)); w.Code != 403 || len(in.inbound) != 0 {
-		t.Errorf("HTTP %d", w.Code)
+	for _, h := range []http.Header{good.header, signature(testToken, "/inbound", text(nil)), signature("", "/inbound", text(nil)), signature("", "/inbound://", text(nil)), signature("", "/inbound://:", text(nil))} {
+		x := good
+		x.header = h
+		if w := x.do(transport(t, "https://sms.example").Webhook(in)); w.Code != 403 || len(in.inbound) != 0 {
+			t.Errorf("HTTP %d", w.Code)
+		}
 	}
 }
 
