@@ -8,8 +8,10 @@ import (
 
 	"textback/cmd/textback/config"
 	"textback/sms"
+	"textback/sms/androidgateway"
 	"textback/sms/asterisk"
 	"textback/sms/file"
+	"textback/sms/httpapi"
 	"textback/sms/sipmessage"
 	"textback/sms/smpp"
 	"textback/sms/telnyx"
@@ -32,6 +34,12 @@ func openTransport(cfg *config.Config, name string, log *slog.Logger) (t sms.Tra
 			return nil, nil, oerr
 		}
 		t, err = smpp.New(opt)
+	case config.TransportHTTP:
+		t, err = httpapi.New(cfg.HTTPOptions())
+	case config.TransportAndroid:
+		opt := cfg.AndroidOptions()
+		opt.Log = log
+		t, err = androidgateway.New(opt)
 	case config.TransportSIP:
 		opt, oerr := cfg.SIPTextsOptions(log)
 		if oerr != nil {
@@ -134,8 +142,14 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what st
 	}
 	defer closeIt()
 	fine := "the account answers"
-	if name == config.TransportAsterisk {
+	switch name {
+	case config.TransportAsterisk:
 		fine = "Asterisk would take texts for endpoint " + cfg.SMS.Asterisk.Endpoint + "; what the carrier does with them it does not tell"
+	case config.TransportHTTP:
+		fine = "it can be reached; whether it takes the credentials shows with the first text"
+		if setup := cfg.HTTPOptions().Setup(); setup != "" {
+			d.note(what+"'s side", setup)
+		}
 	}
 	if c, ok := t.(checker); ok {
 		d.say(what, c.Check(ctx), fine)

@@ -270,6 +270,27 @@ func BaseURL(s string, plain bool) (*url.URL, error) {
 	return u, nil
 }
 
+// GatewayURL is BaseURL for what may stand in the office: http:// is taken for
+// addresses of its own network, too.
+func GatewayURL(s string) (*url.URL, error) {
+	u, err := BaseURL(s, Near(s))
+	if err != nil && strings.HasPrefix(s, "http://") {
+		return u, fmt.Errorf("%w (http:// is for addresses of the office's own network, as numbers: http://192.168.1.20)", err)
+	}
+	return u, err
+}
+
+// Near reports whether s is the URL of this host or of the office's own network:
+// a loopback, private or link-local address. A name is not looked up.
+func Near(s string) bool {
+	u, err := url.Parse(s)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return loopback(u.Hostname()) || err == nil && (ip.IsPrivate() || ip.IsLinkLocalUnicast())
+}
+
 func loopback(host string) bool {
 	if host == "localhost" {
 		return true

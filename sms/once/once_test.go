@@ -30,9 +30,9 @@ const (
 	created   = `{"sid":"SM1"}`
 )
 
-// short makes a Client that gives up soon.
-func short(change ...func(*Options)) *Client {
-	opt := Options{ConnectTimeout: 300 * time.Millisecond, AnswerTimeout: 300 * time.Millisecond}
+// client makes a Client that is as patient as a busy machine needs.
+func client(change ...func(*Options)) *Client {
+	opt := Options{ConnectTimeout: 20 * time.Second, AnswerTimeout: 20 * time.Second}
 	for _, f := range change {
 		f(&opt)
 	}
@@ -123,23 +123,24 @@ func TestFaults(t *testing.T) {
 		handle func(net.Conn) // nil: nobody listens
 		want   sms.Class
 		says   string
+		hangs  bool
 	}{
-		{"refused", "http", nil, sms.Transient, "connection refused"},
-		{"TLS never answered", "https", hang, sms.Transient, "timed out while connecting"},
-		{"TLS closed", "https", func(net.Conn) {}, sms.Transient, ""},
-		{"TLS reset", "https", reset, sms.Transient, ""},
-		{"not TLS", "https", func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); hang(c) }, sms.Transient, "does not speak TLS"},
+		{"refused", "http", nil, sms.Transient, "connection refused", false},
+		{"TLS never answered", "https", hang, sms.Transient, "timed out while connecting", true},
+		{"TLS closed", "https", func(net.Conn) {}, sms.Transient, "", false},
+		{"TLS reset", "https", reset, sms.Transient, "", false},
+		{"not TLS", "https", func(c net.Conn) { io.WriteString(c, "HTTP/1.1 400 Bad Request\r\n\r\n"); hang(c) }, sms.Transient, "does not speak TLS", false},
 
-		{"closed unread", "http", func(net.Conn) {}, sms.Ambiguous, ""},
-		{"reset at the first byte", "http", func(c net.Conn) { first(c); reset(c) }, sms.Ambiguous, ""},
-		{"closed after the request", "http", func(c net.Conn) { readRequest(c) }, sms.Ambiguous, "closed"},
-		{"reset after the request", "http", func(c net.Conn) { readRequest(c); reset(c) }, sms.Ambiguous, "reset"},
-		{"no answer", "http", hang, sms.Ambiguous, "timed out while waiting for the answer"},
-		{"garbage that quotes the request", "http", func(c net.Conn) { b := readRequest(c); c.Write(b); io.WriteString(c, testBody+testTo) }, sms.Ambiguous, "did not speak HTTP"},
+		{"closed unread", "http", func(net.Conn) {}, sms.Ambiguous, "", false},
+		{"reset at the first byte", "http", func(c net.Conn) { first(c); reset(c) }, sms.Ambiguous, "", false},
+		{"closed after the request", "http", func(c net.Conn) { readRequest(c) }, sms.Ambiguous, "closed", false},
+		{"reset after the request", "http", func(c net.Conn) { readRequest(c); reset(c) }, sms.Ambiguous, "reset", false},
+		{"no answer", "http", hang, sms.Ambiguous, "timed out while waiting for the answer", true},
+		{"garbage that quotes the request", "http", func(c net.Conn) { b := readRequest(c); c.Write(b); io.WriteString(c, testBody+testTo) }, sms.Ambiguous, "did not speak HTTP", false},
 		{"bad header that quotes the request", "http", func(c net.Conn) {
 			readRequest(c)
 			fmt.Fprintf(c, "HTTP/1.1 201 Created\r\n%s %s\r\n\r\n", testBody, testToken)
-		}, sms.Ambiguous, ""},
+		}, sms.Ambiguous, "", false},
 		{"endless header", "http", func(c net.Conn) {
 			readRequest(c)
 			io.WriteString(c, "HTTP/1.1 201 Created\r\nX: ")
@@ -148,7 +149,7 @@ func TestFaults(t *testing.T) {
 					return
 				}
 			}
-		}, sms.Ambiguous, ""},
+		}, sms.Ambiguous, "", false},
 		{"endless body", "http", func(c net.Conn) {
 			readRequest(c)
 			io.WriteString(c, "HTTP/1.1 201 Created\r\n\r\n")
@@ -157,25 +158,25 @@ func TestFaults(t *testing.T) {
 					return
 				}
 			}
-		}, sms.Ambiguous, ""},
+		}, sms.Ambiguous, "", false},
 		{"taken, cut in the body", "http", func(c net.Conn) {
 			readRequest(c)
 			fmt.Fprintf(c, "HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s", len(created)+1, created)
-		}, sms.Ambiguous, ""},
+		}, sms.Ambiguous, "", false},
 		{"taken, body never comes", "http", func(c net.Conn) {
 			readRequest(c)
 			io.WriteString(c, "HTTP/1.1 201 Created\r\nContent-Length: 10\r\n\r\n")
 			hang(c)
-		}, sms.Ambiguous, ""},
+		}, sms.Ambiguous, "", true},
 		{"refused, body never comes", "http", func(c net.Conn) {
 			readRequest(c)
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nContent-Length: 10\r\n\r\n")
 			hang(c)
-		}, sms.Rejected, ""},
+		}, sms.Rejected, "", true},
 		{"interim answers only", "http", func(c net.Conn) {
 			readRequest(c)
 			io.WriteString(c, "HTTP/1.1 102 Processing\r\n\r\n")
-		}, sms.Ambiguous, ""},
+		}, sms.Ambiguous, "", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -184,7 +185,14 @@ func TestFaults(t *testing.T) {
 			if c.handle != nil {
 				addr, connections = tcp(t, c.handle)
 			}
-			err := judged(short(), t.Context(), text(c.scheme+"://"+addr))
+			err := judged(client(func(o *Options) {
+				switch {
+				case c.hangs && c.scheme == "https":
+					o.ConnectTimeout = 300 * time.Millisecond
+				case c.hangs:
+					o.AnswerTimeout = 2 * time.Second
+				}
+			}), t.Context(), text(c.scheme+"://"+addr))
 			mustFail(t, err, c.want)
 			if !strings.Contains(fmt.Sprint(err), c.says) {
 				t.Errorf("got %v, want it to say %q", err, c.says)
@@ -205,7 +213,7 @@ func TestProxyRefuses(t *testing.T) {
 			}
 			w.WriteHeader(status)
 		})
-		tr, base := short(), "https://sms.example"
+		tr, base := client(), "https://sms.example"
 		u, _ := url.Parse(proxy.URL)
 		u.User = url.UserPassword("office", testToken)
 		tr.http.Proxy = http.ProxyURL(u)
@@ -215,7 +223,7 @@ func TestProxyRefuses(t *testing.T) {
 }
 
 func TestUnknownHost(t *testing.T) {
-	err := judged(short(), t.Context(), text("https://provider.invalid"))
+	err := judged(client(), t.Context(), text("https://provider.invalid"))
 	mustFail(t, err, sms.Transient)
 }
 
@@ -233,7 +241,7 @@ func TestCertificates(t *testing.T) {
 	s.StartTLS()
 	t.Cleanup(s.Close)
 
-	tr, base := short(), s.URL
+	tr, base := client(), s.URL
 	err := judged(tr, t.Context(), text(base))
 	mustFail(t, err, sms.Transient)
 	if !strings.Contains(err.Error(), "nobody this host trusts") {
@@ -246,7 +254,7 @@ func TestCertificates(t *testing.T) {
 	if e != nil {
 		t.Fatal(e)
 	}
-	tr = short(func(o *Options) { o.TLS = own })
+	tr = client(func(o *Options) { o.TLS = own })
 	if err := judged(tr, t.Context(), text(base)); err != nil {
 		t.Error(err)
 	}
@@ -259,7 +267,7 @@ func TestNeverRepeated(t *testing.T) {
 		whole = readRequest(c)
 		fmt.Fprintf(c, "HTTP/1.1 201 Created\r\nContent-Length: %d\r\n\r\n%s", len(created), created)
 	})
-	if err := judged(short(), t.Context(), text("http://"+addr)); err != nil {
+	if err := judged(client(), t.Context(), text("http://"+addr)); err != nil {
 		t.Fatal(err)
 	}
 	for cut := 1; cut <= len(whole); cut += 7 {
@@ -278,7 +286,7 @@ func TestNeverRepeated(t *testing.T) {
 				c.(*net.TCPConn).SetLinger(0)
 			}
 		})
-		tr, base := short(), "http://"+addr
+		tr, base := client(), "http://"+addr
 		if err := judged(tr, t.Context(), text(base)); err != nil {
 			t.Fatal(err)
 		}
@@ -292,8 +300,8 @@ func TestNeverRepeated(t *testing.T) {
 
 func TestContextEnds(t *testing.T) {
 	addr, connections := tcp(t, func(c net.Conn) { io.Copy(io.Discard, c) })
-	tr, base := short(func(o *Options) { o.AnswerTimeout = time.Minute }), "http://"+addr
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	tr, base := client(func(o *Options) { o.AnswerTimeout = time.Minute }), "http://"+addr
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err := judged(tr, ctx, text(base))
 	mustFail(t, err, sms.Ambiguous)
@@ -343,7 +351,7 @@ func TestRequests(t *testing.T) {
 func TestAnswersAreBounded(t *testing.T) {
 	s := provider(t, func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, strings.Repeat("x", 11)) })
 	for limit, fits := range map[int64]bool{10: false, 11: true} {
-		a, err := short(func(o *Options) { o.MaxAnswer = limit }).Do(t.Context(), Get(s.URL))
+		a, err := client(func(o *Options) { o.MaxAnswer = limit }).Do(t.Context(), Get(s.URL))
 		if (err == nil) != fits || a.Status != 200 {
 			t.Errorf("%d: %v, %v", limit, a.Status, err)
 		}
@@ -360,7 +368,7 @@ func TestNoRedirects(t *testing.T) {
 			w.Header().Set("Location", target.URL)
 			w.WriteHeader(status)
 		})
-		mustFail(t, judged(short(), t.Context(), text(s.URL)), class)
+		mustFail(t, judged(client(), t.Context(), text(s.URL)), class)
 	}
 	if n := elsewhere.Load(); n != 0 {
 		t.Errorf("%d redirects were followed", n)
@@ -413,6 +421,20 @@ func TestWord(t *testing.T) {
 		var w Word
 		if err := json.Unmarshal([]byte(in), &w); err != nil || w.Clean() != want {
 			t.Errorf("%s: got %q, %v", in, w.Clean(), err)
+		}
+	}
+}
+
+func TestGatewayURL(t *testing.T) {
+	for u, good := range map[string]bool{
+		"https://sms.example/x/": true, "http://127.0.0.1:1": true, "http://localhost": true, "http://[::1]:8080": true, "http://192.168.1.20:8080": true,
+		"http://10.0.0.1": true, "http://[fd00::1]": true, "http://169.254.1.1": true,
+		"http://8.8.8.8": false, "http://sms.example": false, "http://gateway": false, "http://192.168.1.20.example": false,
+		"http://u:p@192.168.1.20": false, "ftp://192.168.1.20": false, "": false, "https://sms.example?a=b": false,
+	} {
+		got, err := GatewayURL(u)
+		if (err == nil) != good || err == nil && strings.HasSuffix(got.String(), "/") {
+			t.Errorf("%q: %v, %v", u, got, err)
 		}
 	}
 }

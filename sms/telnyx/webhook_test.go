@@ -155,7 +155,7 @@ func TestReceipts(t *testing.T) {
 		{"message.finalized", "sending_failed", public + "/inbound?job=1", []fields{{"code": "40300", "title": "Blocked due to STOP message"}},
 			sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.OptedOut, Code: "40300"}},
 		{"message.finalized", "sending_failed", public + "/status?%zz", []fields{{"code": "77777"}}, sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.Rejected, Code: "77777"}},
-		{"message.finalized", "expired", "", nil, sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.Rejected, Code: "expired"}},
+		{"message.finalized", "expired", "job=1", nil, sms.DeliveryReceipt{Delivery: sms.Undelivered, Class: sms.Rejected, Code: "expired"}},
 		{"message.read", "read", "", nil, sms.DeliveryReceipt{Delivery: sms.Delivered, Code: "read"}},
 	} {
 		in := &store{}

@@ -179,7 +179,7 @@ func TestPollPages(t *testing.T) {
 	p.must(t)
 	l.requests()
 	p.must(t)
-	if got := l.requests(); len(got) != 1 || !strings.Contains(got[0], "PageSize=20") {
+	if got := l.requests(); len(got) != 1 || !strings.HasSuffix(got[0], "?PageSize=20") {
 		t.Errorf("asked for %q", got)
 	}
 }
@@ -293,19 +293,18 @@ func TestPollReceipts(t *testing.T) {
 	if last.ProviderID != l.texts[1]["sid"] || last.Delivery != sms.Undelivered || last.Class != sms.NotMobile || last.Code != "30006" {
 		t.Errorf("%+v", last)
 	}
+	l.now = noon.Add(time.Hour)
+	p.must(t)             // since moves past all of them
 	l.texts = l.texts[1:] // the last is deleted
 	for _, m := range l.texts {
 		m["status"] = "delivered"
 	}
 	in.receipts = nil
-	l.now = noon.Add(time.Hour)
-	p.must(t) // since moves past all of them
-	l.requests()
 	for round := 0; len(p.pending) > 0 && round < 5; round++ {
 		l.requests()
 		p.must(t)
-		if n := len(l.requests()); n > maxAsks+1 {
-			t.Errorf("%d requests in one round", n)
+		if n := len(l.requests()); round == 0 && n != maxAsks+1 || n > maxAsks+1 {
+			t.Errorf("%d requests in round %d", n, round)
 		}
 	}
 	delivered := 0

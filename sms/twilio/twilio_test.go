@@ -25,11 +25,11 @@ const (
 
 var testMessage = sms.Message{ID: "job-1", From: testFrom, To: testTo, Body: testBody}
 
-// transport returns a Transport to base with short timeouts.
+// transport returns a Transport to base.
 func transport(t *testing.T, base string, change ...func(*Options)) *Transport {
 	t.Helper()
 	opt := Options{AccountSID: testAccount, AuthToken: testToken, BaseURL: base,
-		ConnectTimeout: 300 * time.Millisecond, AnswerTimeout: 300 * time.Millisecond}
+		ConnectTimeout: 20 * time.Second, AnswerTimeout: 20 * time.Second}
 	for _, f := range change {
 		f(&opt)
 	}

@@ -241,10 +241,13 @@ func TestForgeries(t *testing.T) {
 		"no Content-Type":     {func(c *call) { c.contentType = "" }, 403},
 		"multipart":           {func(c *call) { c.contentType = "multipart/form-data; boundary=x" }, 403},
 		"not a form":          {func(c *call) { c.body = "a=%zz" }, 403},
-		"too long":            {func(c *call) { c.body = strings.Repeat("a", maxWebhook+1) }, 413},
-		"GET":                 {func(c *call) { c.method = "GET" }, 405},
-		"elsewhere":           {func(c *call) { c.path = "/" }, 404},
-		"below":               {func(c *call) { c.path = "/inbound/x" }, 404},
+		"not a form, the bare URL signed": {func(c *call) {
+			c.body, c.header = "a=%zz", signature(testToken, public+"/inbound", nil)
+		}, 403},
+		"too long":  {func(c *call) { c.body = strings.Repeat("a", maxWebhook+1) }, 413},
+		"GET":       {func(c *call) { c.method = "GET" }, 405},
+		"elsewhere": {func(c *call) { c.path = "/" }, 404},
+		"below":     {func(c *call) { c.path = "/inbound/x" }, 404},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := &store{}
@@ -261,8 +264,12 @@ func TestForgeries(t *testing.T) {
 	}
 	// Without a URL of ours nothing can be signed for it.
 	in := &store{}
-	if w := good.do(transport(t, "https://sms.example").Webhook(in)); w.Code != 403 || len(in.inbound) != 0 {
-		t.Errorf("HTTP %d", w.Code)
+	for _, h := range []http.Header{good.header, signature(testToken, "/inbound", text(nil)), signature("", "/inbound", text(nil)), signature("", "/inbound://", text(nil)), signature("", "/inbound://:", text(nil))} {
+		x := good
+		x.header = h
+		if w := x.do(transport(t, "https://sms.example").Webhook(in)); w.Code != 403 || len(in.inbound) != 0 {
+			t.Errorf("HTTP %d", w.Code)
+		}
 	}
 }
 

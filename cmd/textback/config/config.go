@@ -108,6 +108,8 @@ type SMS struct {
 	Telnyx         Telnyx              `yaml:"telnyx"`
 	SIP            SIPTexts            `yaml:"sip"`
 	Asterisk       AsteriskTexts       `yaml:"asterisk"`
+	HTTP           HTTPAPI             `yaml:"http"`
+	Android        Android             `yaml:"android"`
 }
 
 // TransportTwilio is a value of SMS.Transport.
@@ -199,6 +201,8 @@ func defaults() *Config {
 			SMPP:     smppDefaults(),
 			SIP:      sipTextsDefaults(),
 			Asterisk: asteriskTextsDefaults(),
+			HTTP:     HTTPAPI{Validity: 15 * time.Minute},
+			Android:  Android{Validity: 15 * time.Minute},
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},

@@ -1,7 +1,11 @@
 package config
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"os"
@@ -16,6 +20,8 @@ import (
 	"textback/pbx"
 	"textback/rules/strict"
 	"textback/sms"
+	"textback/sms/androidgateway"
+	"textback/sms/httpapi"
 	"textback/sms/smpp"
 	"textback/sms/telnyx"
 	"textback/sms/twilio"
@@ -510,5 +516,51 @@ func TestLoadOpen(t *testing.T) {
 	}
 	if _, problems := Load(name); len(problems) != 2 {
 		t.Errorf("%v", problems)
+	}
+}
+
+// What passes here passes in the transports, and the secrets reach them.
+func TestHTTPOptions(t *testing.T) {
+	dir := folder(t)
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)})
+	for _, c := range []string{
+		"preset: kannel, url: 'http://127.0.0.1:13013', user: office, secret_file: twilio_auth_token",
+		"preset: vonage, account: abcd1234, secret_file: twilio_auth_token, inbound_secret_file: hook",
+		"preset: vonage, private_key_file: key.pem, values: {application: a}, secret_file: twilio_auth_token",
+		"preset: plivo, account: MAXX, secret_file: twilio_auth_token, per_minute: 10",
+		"preset: bandwidth, account: 9, user: u, secret_file: twilio_auth_token, values: {application: a}, validity: 0s",
+		"preset: smseagle, url: 'https://sms.example', secret_file: twilio_auth_token, max_segments: 3",
+		"secret_file: twilio_auth_token, values: {office: hq}, custom: {request: {url: 'https://sms.example/{office}', form: {t: '{to}', b: '{body}'}}, response: {accepted: {status: 200}}}",
+	} {
+		write(t, filepath.Join(dir, "secrets", "hook"), "hush-signature-secret", 0o600)
+		write(t, filepath.Join(dir, "secrets", "key.pem"), string(key), 0o600)
+		conf := mustLoad(t, dir, "sms: {transport: http, from: 2125550100, http: {"+c+"}}")
+		opt := conf.HTTPOptions()
+		if opt.Secret != "hush-token" || opt.From != "+12125550100" || opt.Region != "US" || strings.Contains(c, "hook") && opt.InboundSecret != "hush-signature-secret" {
+			t.Errorf("%s: %+v", c, opt)
+		}
+		if _, err := httpapi.New(opt); err != nil {
+			t.Errorf("%s: %v", c, err)
+		}
+		if printed := fmt.Sprintf("%+v %#v", conf.SMS.HTTP, conf.SMS.HTTP); strings.Contains(printed, "hush") || strings.Contains(printed, "RSA") {
+			t.Errorf("%s: a secret is printed", c)
+		}
+	}
+	opt := mustLoad(t, dir, "sms: {transport: android, android: {url: 'http://192.168.1.20:8080', user: sms, password_file: ari_password, signing_key_file: twilio_auth_token, sim: 2}}").AndroidOptions()
+	opt.PublicURL = "https://office.example/textback/android"
+	if _, err := androidgateway.New(opt); err != nil || opt.Password != "hush-ari" || opt.SigningKey != "hush-token" || opt.SIM != 2 || opt.Validity != 15*time.Minute {
+		t.Errorf("%+v, %v", opt, err)
+	}
+	// Without leave to read secrets, they count as good.
+	name := filepath.Join(dir, "textback.yaml")
+	for _, h := range []string{"account: a, secret_file: nowhere, inbound_secret_file: nowhere", "private_key_file: nowhere, ca_file: nowhere, values: {application: a}"} {
+		write(t, name, "sms: {transport: http, http: {preset: vonage, "+h+"}}\n", 0o644)
+		if _, problems := LoadOpen(name); len(problems) > 0 {
+			t.Error(problems)
+		}
 	}
 }

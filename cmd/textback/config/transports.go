@@ -25,6 +25,8 @@ var transports = []struct {
 	{TransportTwilio, (*Config).checkTwilio},
 	{TransportTelnyx, (*Config).checkTelnyx},
 	{TransportSMPP, (*Config).checkSMPP},
+	{TransportHTTP, (*Config).checkHTTP},
+	{TransportAndroid, (*Config).checkAndroid},
 	{TransportSIP, (*Config).checkSIPTexts},
 	{TransportAsterisk, (*Config).checkAsteriskTexts},
 }
