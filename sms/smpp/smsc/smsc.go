@@ -78,6 +78,7 @@ type SMSC struct {
 	seen     int // submit_sm, taken or not
 	binds    []pdu.Bind
 	enquired int
+	unbound  int
 	wg       sync.WaitGroup
 }
 
@@ -226,6 +227,9 @@ func (s *SMSC) serve(x *session) {
 				x.write(p.Answer(pdu.OK, nil))
 			}
 		case p.Command == pdu.Unbind:
+			s.mu.Lock()
+			s.unbound++
+			s.mu.Unlock()
 			x.write(p.Answer(pdu.OK, nil))
 			return
 		case p.Command == pdu.SubmitSM:
@@ -340,12 +344,7 @@ func (x *session) request(ctx context.Context, c pdu.Command, body []byte) (pdu.
 func (s *SMSC) Bound() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for x := range s.sessions {
-		if x.bound {
-			return true
-		}
-	}
-	return false
+	return s.client() != nil
 }
 
 // Request sends any command over a bound session, which it waits for, and returns the answer.
@@ -353,12 +352,7 @@ func (s *SMSC) Request(ctx context.Context, c pdu.Command, body []byte) (pdu.PDU
 	for {
 		s.mu.Lock()
 		next := s.bound
-		var found *session
-		for x := range s.sessions {
-			if x.bound {
-				found = x
-			}
-		}
+		found := s.client()
 		s.mu.Unlock()
 		if found != nil {
 			return found.request(ctx, c, body)
@@ -368,6 +362,31 @@ func (s *SMSC) Request(ctx context.Context, c pdu.Command, body []byte) (pdu.PDU
 		case <-ctx.Done():
 			return pdu.PDU{}, ctx.Err()
 		}
+	}
+}
+
+// client is one that is bound, or nil. It needs s.mu.
+func (s *SMSC) client() *session {
+	for x := range s.sessions {
+		if x.bound {
+			return x
+		}
+	}
+	return nil
+}
+
+// Say sends any PDU as it is to a bound client, if there is one.
+func (s *SMSC) Say(p pdu.PDU) { s.Raw(p.Append(nil)) }
+
+// Raw sends octets that need not be a PDU.
+func (s *SMSC) Raw(b []byte) {
+	s.mu.Lock()
+	x := s.client()
+	s.mu.Unlock()
+	if x != nil {
+		x.writing.Lock()
+		defer x.writing.Unlock()
+		_, _ = x.conn.Write(b)
 	}
 }
 
@@ -445,6 +464,13 @@ func (s *SMSC) Enquired() int {
 	return s.enquired
 }
 
+// Unbound is how many clients took leave.
+func (s *SMSC) Unbound() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unbound
+}
+
 // Texts are what phones show, in the order in which they became whole.
 func (s *SMSC) Texts() (out []Text) {
 	type key struct {
@@ -468,8 +494,8 @@ func (s *SMSC) Texts() (out []Text) {
 			continue
 		}
 		t := Text{From: k.from, To: k.to}
-		for seq := byte(1); seq <= part.Total; seq++ {
-			x := waiting[k][seq]
+		for seq := 1; seq <= int(part.Total); seq++ {
+			x := waiting[k][byte(seq)]
 			_, octets := partOf(x.Message)
 			text, _ := gsm7.Text(x.Message.Coding, octets)
 			t.Body += text
