@@ -49,6 +49,10 @@ type Asterisk struct {
 	Outside      Patterns `yaml:"outside"`
 	Inside       Patterns `yaml:"inside"`
 
+	States         []string      `yaml:"states"`
+	Variables      []string      `yaml:"variables"`
+	VariablesEvery time.Duration `yaml:"variables_every"`
+
 	Password Secret `yaml:"-"`
 }
 
@@ -212,7 +216,7 @@ func defaults() *Config {
 
 // Defaults fills in what an empty pbx.asterisk means.
 func (a *Asterisk) Defaults() {
-	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
+	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback", VariablesEvery: 10 * time.Second}
 }
 
 // Witness returns what the reader of SIP must know. pbx.sip must be set.
