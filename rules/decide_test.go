@@ -273,6 +273,8 @@ func TestWriteText(t *testing.T) {
 			c.Certain, c.Gaps = false, []pbx.Gap{pbx.GapAttachedLate, pbx.GapNoFinal}
 			c.Caller = pbx.Caller{Raw: "101"}
 		})}, time.Hour},
+		{"after hours, on a holiday", Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = open.AddDate(0, 0, 32) })}, 32 * 24 * time.Hour},
+		{"too many at once, by a new caller", Facts{Call: call(pbx.RangOut, nil), Spent: Spent{Minute: 10}, Down: "the provider has refused 5 texts in a row"}, 0},
 		{"answered", Facts{Call: call(pbx.Answered, nil)}, 0},
 		{"withheld", Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true, Raw: "anonymous"} })}, 0},
 	} {
@@ -283,6 +285,13 @@ func TestWriteText(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.WriteString("\n")
+	}
+	// One with everything that a rule can want.
+	d := reads(t, actions).Decide(Facts{Call: salesCall(nil), Contact: &Contact{FirstName: "Ana", Language: "es"}}, open)
+	d.RulesVersion = "0a1b2c3d"
+	b.WriteString("### with follow-ups, a task and more\n")
+	if err := d.WriteText(&b, r.Zone()); err != nil {
+		t.Fatal(err)
 	}
 	golden(t, "explained.txt", b.String())
 }
@@ -322,7 +331,7 @@ func TestFirstMatchWins(t *testing.T) {
 		"open: true", "open: false", "queue: \"*\"", "queue: support", "menu: true", "forwarded: false",
 		"reason: [busy, not_tried]", "reason: [rang_out, caller_hung_up]", "ring: {at_least: 1s}"}
 	dead, impossible, decided := 0, 0, 0
-	for range 3000 {
+	for range 1500 {
 		var b strings.Builder
 		b.WriteString(head + "hours: {mon: \"8:00-17:00\"}\nrules:\n")
 		n := 2 + rnd.IntN(7)

@@ -194,7 +194,7 @@ func TestDecideProperties(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	pick := func(n int) bool { return rnd.IntN(n) == 0 }
 	sent := 0
-	for range 5_000 {
+	for range 2_000 {
 		c := call(pbx.Outcomes[rnd.IntN(len(pbx.Outcomes))], nil)
 		c.Certain = !pick(5)
 		c.Caller.Anonymous = pick(8)
