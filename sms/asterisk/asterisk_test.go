@@ -209,7 +209,7 @@ func (p *peer) event(ctx context.Context, raw string) error {
 
 func (p *peer) options() Options {
 	return Options{URL: "http://" + p.addr, User: "textback", Password: password, App: "texts", Endpoint: "trunk", Domain: "trunk.example:5070", Region: "US",
-		ConnectTimeout: time.Second, AnswerTimeout: 500 * time.Millisecond, MinPause: 20 * time.Millisecond}
+		ConnectTimeout: 2 * time.Second, AnswerTimeout: 2 * time.Second, MinPause: 20 * time.Millisecond}
 }
 
 func TestConformance(t *testing.T) {

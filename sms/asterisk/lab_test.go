@@ -89,7 +89,7 @@ func (o *office) append(name, text string) {
 
 func (o *office) options() Options {
 	return Options{URL: o.pbx.URL(), User: lab.ARIUser, Password: lab.ARIPassword, App: "texts", Endpoint: "carrier", Domain: carrierAddress, Region: "US",
-		ConnectTimeout: time.Second, AnswerTimeout: time.Second, MinPause: 50 * time.Millisecond}
+		ConnectTimeout: 2 * time.Second, AnswerTimeout: 2 * time.Second, MinPause: 50 * time.Millisecond}
 }
 
 // Received is the carrier's side: what it gets, a handset shows.

@@ -99,7 +99,7 @@ func (o *office) cli(commands ...string) {
 
 func (o *office) options() Options {
 	return Options{Server: o.pbx.Address(), User: "textback", Password: password, Register: true, Listen: "127.0.0.1:0", Region: "US",
-		ConnectTimeout: time.Second, AnswerTimeout: 5 * time.Second}
+		ConnectTimeout: 2 * time.Second, AnswerTimeout: 5 * time.Second}
 }
 
 // Do makes Asterisk itself behave so.

@@ -519,12 +519,14 @@ func (s *session) register(ctx context.Context) {
 	callID, asked := sip.GenerateTagN(24)+"@textback", t.opt.Expires
 	seq := uint32(t.opt.Now().Unix()) & 0x3fffffff
 	once := func(ctx context.Context, expires time.Duration) (time.Duration, error) {
-		ctx, cancel := context.WithTimeout(ctx, t.opt.ConnectTimeout+t.opt.AnswerTimeout)
-		defer cancel()
-		to, err := s.reach(ctx)
+		pctx, cancel := context.WithTimeout(ctx, t.opt.ConnectTimeout)
+		to, err := s.reach(pctx)
+		cancel()
 		if err != nil {
 			return 0, err
 		}
+		ctx, cancel = context.WithTimeout(ctx, t.opt.AnswerTimeout)
+		defer cancel()
 		req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: uriHost(t.opt.Domain)})
 		t.head(req, t.opt.User, t.opt.User, callID)
 		seq++
