@@ -190,10 +190,21 @@ func (k *kannel) ask(command string) string {
 // online reports whether the SMSC's link is up.
 func (k *kannel) online() bool { return strings.Contains(k.ask("status.txt"), "(online") }
 
+var receivedTexts = regexp.MustCompile(`FAKE.*rcvd: sms (\d+)`)
+
+// received is how many texts have come from the phone side.
+func (k *kannel) received() int {
+	n := 0
+	if m := receivedTexts.FindStringSubmatch(k.ask("status.txt")); m != nil {
+		_, _ = fmt.Sscan(m[1], &n)
+	}
+	return n
+}
+
 // plug connects a phone side that says texts ("sender receiver type words") at once.
 func (k *kannel) plug(says ...string) {
 	count := len(says)
-	texts := k.phone.texts()
+	texts, before := k.phone.texts(), k.received()
 	k.unplug()
 	if len(says) == 0 {
 		says = []string{"1 2 text never"} // it wants one, and sends none
@@ -223,6 +234,7 @@ func (k *kannel) plug(says ...string) {
 		}
 		return true
 	})
+	k.until("what the phone says has arrived", func() bool { return k.received() >= before+count })
 }
 
 func (k *kannel) unplug() {
