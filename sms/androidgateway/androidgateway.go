@@ -27,6 +27,7 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/once"
 )
 
@@ -77,14 +78,13 @@ func New(opt Options) (*Transport, error) {
 		return nil, errors.New("androidgateway: user and password: want those on the app's home screen")
 	}
 	if opt.PublicURL != "" {
-		public, err := once.GatewayURL(opt.PublicURL)
-		if err != nil {
+		if _, err := once.GatewayURL(opt.PublicURL); err != nil {
 			return nil, fmt.Errorf("androidgateway: public URL: %w", err)
 		}
 		if opt.SigningKey == "" {
 			return nil, errors.New("androidgateway: signing key: webhooks prove by it where they come from; it is in the app's settings under Webhooks")
 		}
-		opt.PublicURL = public.String()
+		opt.PublicURL = strings.TrimSuffix(opt.PublicURL, "/")
 	}
 	if opt.SIM < 0 || opt.SIM > 8 {
 		return nil, fmt.Errorf("androidgateway: SIM %d: want its number from 1, or 0 for the app's choice", opt.SIM)
@@ -216,7 +216,7 @@ func (t *Transport) Check(ctx context.Context) error {
 }
 
 // events are those that are of use, each with where it goes below PublicURL.
-var events = map[string]string{"sms:received": "/inbound", "sms:sent": "/status", "sms:delivered": "/status", "sms:failed": "/status"}
+var events = map[string]string{"sms:received": hook.Inbound, "sms:sent": hook.Status, "sms:delivered": hook.Status, "sms:failed": hook.Status}
 
 // Run keeps the phone's webhooks registered, until ctx ends. Submit does without it.
 func (t *Transport) Run(ctx context.Context, _ sms.Inbox) error {

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"io"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"textback/pbx/number"
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/once"
 )
 
@@ -50,12 +50,11 @@ type payload struct {
 // Webhook returns the handler of /inbound and /status; either takes every event.
 func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxWebhook))
-		if err != nil {
-			http.Error(w, "the body is too long, or did not come whole", http.StatusBadRequest)
+		body, ok := hook.Body(w, r, maxWebhook)
+		if !ok {
 			return
 		}
-		known := r.URL.Path == "/inbound" || r.URL.Path == "/status"
+		known := r.URL.Path == hook.Inbound || r.URL.Path == hook.Status
 		if !known || r.Method != http.MethodPost || t.opt.PublicURL == "" ||
 			!signed(r.Header.Get("X-Signature"), r.Header.Get("X-Timestamp"), t.opt.SigningKey, body, t.opt.Now()) {
 			http.Error(w, "no", http.StatusForbidden)
@@ -66,6 +65,7 @@ func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 			http.Error(w, "not an event of the app's", http.StatusBadRequest)
 			return
 		}
+		var err error
 		switch e.Event {
 		case "sms:received":
 			m, ok := t.inbound(e.Payload)
@@ -83,7 +83,7 @@ func (t *Transport) Webhook(in sms.Inbox) http.Handler {
 			err = in.Receipt(r.Context(), d)
 		}
 		if err != nil {
-			http.Error(w, "not stored: try again", http.StatusServiceUnavailable)
+			hook.Again(w)
 			return
 		}
 		w.WriteHeader(http.StatusOK)

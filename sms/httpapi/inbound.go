@@ -19,6 +19,7 @@ import (
 
 	"textback/pbx/number"
 	"textback/sms"
+	"textback/sms/hook"
 	"textback/sms/once"
 )
 
@@ -39,13 +40,13 @@ type handler struct {
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	t := h.t
 	kind, rest := "", ""
-	for _, k := range []string{"inbound", "status"} {
-		if after, ok := strings.CutPrefix(r.URL.Path, "/"+k); ok && (after == "" || after[0] == '/') {
+	for _, k := range []string{hook.Inbound, hook.Status} {
+		if after, ok := strings.CutPrefix(r.URL.Path, k); ok && (after == "" || after[0] == '/') {
 			kind, rest = k, after
 		}
 	}
 	first, second := t.inbound, t.receipt
-	if kind == "status" {
+	if kind == hook.Status {
 		first, second = second, first
 	}
 	// A path that is not ours and a sender who is not are answered alike.
@@ -53,9 +54,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "no", http.StatusForbidden)
 		return
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-	if err != nil {
-		http.Error(w, "the body is too long, or did not come whole", http.StatusBadRequest)
+	body, ok := hook.Body(w, r, maxBody)
+	if !ok {
 		return
 	}
 	fields, formErr := formOf(r, body)
@@ -97,8 +97,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				http.Error(w, err.Error(), http.StatusBadRequest)
 				return
 			case err != nil:
-				// Not on disk, or not whole yet: it must come again.
-				http.Error(w, "later", http.StatusServiceUnavailable)
+				hook.Again(w) // not on disk, or not whole yet
 				return
 			}
 		}

@@ -158,7 +158,7 @@ inbound: {event: {method: [GET, POST], format: query, answer: "<ok/>", answer_ty
 		"from a thing":           {both, "POST", "/inbound" + key, `{"from":{"a":1},"text":"hi"}`, nil, 400, 0},
 		"about nothing":          {both, "POST", "/status" + key, `{"status":"ok"}`, nil, 400, 0},
 		"GET":                    {both, "GET", "/inbound" + key, "", nil, 405, 0},
-		"too long":               {both, "POST", "/inbound" + key, strings.Repeat(" ", maxBody+1), nil, 400, 0},
+		"too long":               {both, "POST", "/inbound" + key, strings.Repeat(" ", maxBody+1), nil, 413, 0},
 		"query":                  {form, "GET", "/inbound" + key + "&f=2025550143&t=a%2Bb+c&k2=out&m=3", "", nil, 200, 1},
 		"query, nobody listens":  {form, "GET", "/status" + key + "&f=2025550143&t=x", "", nil, 200, 0},
 		"query that is none":     {form, "GET", "/inbound" + key + "&f=%zz", "", nil, 400, 0},

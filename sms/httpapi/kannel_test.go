@@ -190,10 +190,21 @@ func (k *kannel) ask(command string) string {
 // online reports whether the SMSC's link is up.
 func (k *kannel) online() bool { return strings.Contains(k.ask("status.txt"), "(online") }
 
+var receivedTexts = regexp.MustCompile(`FAKE.*rcvd: sms (\d+)`)
+
+// received is how many texts have come from the phone side.
+func (k *kannel) received() int {
+	n := 0
+	if m := receivedTexts.FindStringSubmatch(k.ask("status.txt")); m != nil {
+		_, _ = fmt.Sscan(m[1], &n)
+	}
+	return n
+}
+
 // plug connects a phone side that says texts ("sender receiver type words") at once.
 func (k *kannel) plug(says ...string) {
 	count := len(says)
-	texts := k.phone.texts()
+	texts, before := k.phone.texts(), k.received()
 	k.unplug()
 	if len(says) == 0 {
 		says = []string{"1 2 text never"} // it wants one, and sends none
@@ -223,6 +234,7 @@ func (k *kannel) plug(says ...string) {
 		}
 		return true
 	})
+	k.until("what the phone says has arrived", func() bool { return k.received() >= before+count })
 }
 
 func (k *kannel) unplug() {
@@ -332,23 +344,20 @@ func say(m sms.Inbound) string {
 // lost, changed and cut.
 type line struct {
 	*kannel
-	url    string
-	server *http.Server
-	addr   string
+	*smstest.Server
 
 	fateMu sync.Mutex
-	order  smstest.Order
+	before smstest.Order
 	from   int      // texts before this one are of earlier tests
 	dlr    []string // each submission's dlr-url
 }
 
 func newLine(t *testing.T, k *kannel) *line {
-	l := &line{kannel: k, addr: "127.0.0.1:0", order: smstest.Order{Fate: smstest.Take}, from: len(k.phone.texts())}
-	l.up()
-	l.url = "http://" + l.addr
+	l := &line{kannel: k, from: len(k.phone.texts())}
+	l.Server = smstest.Serve(t, l)
+	l.Do(smstest.Order{Fate: smstest.Take})
 	t.Cleanup(func() {
 		l.Do(smstest.Order{Fate: smstest.Take})
-		l.server.Close()
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.handler = nil
@@ -356,42 +365,24 @@ func newLine(t *testing.T, k *kannel) *line {
 	return l
 }
 
-func (l *line) up() {
-	ln, err := net.Listen("tcp", l.addr)
-	if err != nil {
-		l.t.Error(err)
-		return
-	}
-	l.addr = ln.Addr().String()
-	l.server = &http.Server{Handler: l}
-	go func(s *http.Server) { _ = s.Serve(ln) }(l.server)
-}
-
 func (l *line) Do(o smstest.Order) {
-	l.fateMu.Lock()
-	defer l.fateMu.Unlock()
-	before := l.order
-	l.order = o
 	transient := smstest.Order{Fate: smstest.Refuse, Class: sms.Transient}
 	switch {
 	case o == transient:
 		l.ask("stop-smsc")
 		l.until("the link is stopped", func() bool { return !l.online() })
-	case before == transient:
+	case l.before == transient:
 		l.ask("start-smsc")
 		l.plug()
 	}
-	if o.Fate == smstest.Down {
-		l.server.Close()
-	} else if before.Fate == smstest.Down {
-		l.up()
-	}
+	l.before = o
+	l.Server.Do(o)
 }
 
 func (l *line) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
+	o := l.Order()
 	l.fateMu.Lock()
-	o := l.order
 	l.dlr = append(l.dlr, q.Get("dlr-url"))
 	l.fateMu.Unlock()
 	target, _ := url.Parse(l.send)
@@ -465,7 +456,7 @@ func TestKannel(t *testing.T) {
 		Fates:    everyFate,
 		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 			l := newLine(t, k)
-			tr, err := New(account("kannel", l.url, k.hook))
+			tr, err := New(account("kannel", l.URL, k.hook))
 			if err != nil {
 				t.Fatal(err)
 			}

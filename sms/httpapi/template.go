@@ -20,6 +20,7 @@ import (
 	"textback/rules/gsm7"
 	"textback/rules/strict"
 	"textback/sms"
+	"textback/sms/hook"
 )
 
 // Placeholders that every template knows, beside those of the configuration.
@@ -316,7 +317,7 @@ func (t *Transport) callback(v values) string {
 	if t.opt.PublicURL == "" || t.spec.Receipt == nil {
 		return ""
 	}
-	u := t.opt.PublicURL + "/status"
+	u := t.opt.PublicURL + hook.Status
 	var query []string
 	if where, name, _ := strings.Cut(t.verifySecret(), ":"); where == "path" {
 		u += "/" + url.PathEscape(t.opt.InboundSecret)

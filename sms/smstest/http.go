@@ -3,7 +3,6 @@ package smstest
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,8 +17,6 @@ import (
 // HTTP is a Peer that plays a provider with an HTTP API. What is particular to
 // the provider are its three functions; the fates of a submission are here.
 type HTTP struct {
-	URL string // where the provider is reached
-
 	// Read reads a submission. A request that is none is answered by Read itself,
 	// which returns false then.
 	Read func(w http.ResponseWriter, r *http.Request) (sms.Message, bool)
@@ -28,13 +25,11 @@ type HTTP struct {
 	// Refuse answers with a refusal of class.
 	Refuse func(w http.ResponseWriter, class sms.Class)
 
-	t      *testing.T
-	mu     sync.Mutex
-	order  Order
-	taken  []sms.Message
-	addr   string
-	server *http.Server
-	ended  chan struct{}
+	*Server // the provider
+
+	mu    sync.Mutex
+	taken []sms.Message
+	ended chan struct{}
 
 	// Hook is the URL below which the transport's webhooks are reached once Serve
 	// has been called.
@@ -44,9 +39,9 @@ type HTTP struct {
 
 // NewHTTP starts the provider and the listener of webhooks; both end with t.
 func NewHTTP(t *testing.T) *HTTP {
-	p := &HTTP{t: t, order: Order{Fate: Take}, addr: "127.0.0.1:0", ended: make(chan struct{})}
-	p.up()
-	p.URL = "http://" + p.addr
+	p := &HTTP{ended: make(chan struct{})}
+	p.Server = Serve(t, http.HandlerFunc(p.submission))
+	p.Do(Order{Fate: Take})
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.mu.Lock()
 		h := p.handler
@@ -61,42 +56,8 @@ func NewHTTP(t *testing.T) *HTTP {
 	t.Cleanup(func() {
 		close(p.ended)
 		hook.Close()
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.down()
 	})
 	return p
-}
-
-func (p *HTTP) up() {
-	l, err := net.Listen("tcp", p.addr)
-	if err != nil {
-		p.t.Errorf("the peer cannot listen again: %v", err)
-		return
-	}
-	p.addr = l.Addr().String()
-	p.server = &http.Server{Handler: p}
-	go func(s *http.Server) { _ = s.Serve(l) }(p.server)
-}
-
-func (p *HTTP) down() {
-	if p.server != nil {
-		_ = p.server.Close()
-		p.server = nil
-	}
-}
-
-// Do sets what becomes of the submissions from now on.
-func (p *HTTP) Do(o Order) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.order = o
-	switch {
-	case o.Fate == Down:
-		p.down()
-	case p.server == nil:
-		p.up()
-	}
 }
 
 // Taken are the texts accepted so far.
@@ -113,13 +74,14 @@ func (p *HTTP) Serve(w sms.WebhookTaker, in sms.Inbox) {
 	p.handler = w.Webhook(in)
 }
 
-func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (p *HTTP) submission(w http.ResponseWriter, r *http.Request) {
 	m, ok := p.Read(w, r)
 	if !ok {
 		return
 	}
+	o := p.Order()
 	p.mu.Lock()
-	o, n := p.order, len(p.taken)
+	n := len(p.taken)
 	if o.Fate == Take || o.Fate == TakeAndHang || o.Fate == TakeAndCut {
 		p.taken = append(p.taken, m)
 	}
