@@ -365,7 +365,7 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 	if optedOut {
 		octx, cancel := context.WithTimeout(s.quit, requestTime)
 		defer cancel()
-		if err := s.opt.OptOuts.set(octx, j.Caller, true, "carrier", s.opt.Now().UTC()); err != nil {
+		if err := s.opt.OptOuts.set(octx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To}); err != nil {
 			s.opt.Log.Error("an opt-out learned from the provider could not be stored; it will be learned again", "job", j.ID, "error", err)
 		}
 	}

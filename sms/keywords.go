@@ -47,6 +47,7 @@ type Keywords struct {
 	strong  map[string]string // a first word that is enough
 	weak    map[string]bool   // a first word that is enough with words of weakTail
 	phrases []phrase
+	auto    []phrase // of machines: see Auto
 	start   map[string]string
 	help    map[string]string
 }
@@ -219,6 +220,9 @@ func NewKeywords(opt KeywordOptions) (*Keywords, error) {
 		}
 		for _, p := range x.phrases {
 			k.phrases = append(k.phrases, compilePhrase(p, lang))
+		}
+		for _, p := range x.auto {
+			k.auto = append(k.auto, compilePhrase(p, lang))
 		}
 	}
 	for _, w := range opt.Stop {

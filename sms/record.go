@@ -121,6 +121,7 @@ type Caller struct {
 	Heard       []Heard     `json:"heard,omitempty"`      // their last texts, to tell a machine by
 	Machine     string      `json:"machine,omitempty"`    // why a machine is at the other end; empty: a person
 	MachineTill time.Time   `json:"machine_till,omitzero"`
+	HelpedAt    time.Time   `json:"helped_at,omitzero"` // when HELP was last answered
 }
 
 // Heard is one text of a caller's, without its words.
@@ -141,6 +142,10 @@ func jobSubject(id string) string            { return prefix + "job." + id }
 func callerSubject(k string) string          { return prefix + "caller." + k }
 func timerSubject(id string) string          { return prefix + "timer." + id }
 func dueSubject(id string) string            { return prefix + "due." + id }
+func inSubject(id string) string             { return prefix + "in." + id }
+func pidSubject(hash string) string          { return prefix + "pid." + hash }
+func earlySubject(hash string) string        { return prefix + "early." + hash }
+func tellSubject(id string) string           { return prefix + "tell." + id }
 func optOutSubject(k string) string          { return optOutPrefix + k }
 func eventSubject(id string, s State) string { return prefix + "event." + id + "." + string(s) }
 
@@ -150,6 +155,9 @@ const (
 	callerTTL = 60 * 24 * time.Hour
 	dueTTL    = 48 * time.Hour
 	eventTTL  = 400 * 24 * time.Hour
+	inTTL     = 90 * 24 * time.Hour // how long a text that is offered again is known
+	pidTTL    = 30 * 24 * time.Hour // how long a receipt finds its text
+	earlyTTL  = time.Hour           // how long a receipt waits for our own record of its text
 )
 
 // Key is the site's secret that turns numbers into caller keys, so that no
@@ -195,6 +203,16 @@ func (k Key) Caller(number string) string {
 	m := hmac.New(sha256.New, k)
 	m.Write([]byte(number))
 	return hex.EncodeToString(m.Sum(nil)[:10])
+}
+
+// hash makes a token of what tells one thing from another, keyed so that nobody
+// finds a number or words by trying.
+func (k Key) hash(parts ...string) string {
+	m := hmac.New(sha256.New, k)
+	for _, p := range parts {
+		fmt.Fprintf(m, "%d:%s;", len(p), p)
+	}
+	return hex.EncodeToString(m.Sum(nil)[:12])
 }
 
 // record makes a message of v that must find its subject at sequence seq.
