@@ -76,6 +76,7 @@ type FollowUp struct {
 	Body     string    `json:"body,omitempty"`
 	Segments int       `json:"segments,omitempty"`
 	Encoding string    `json:"encoding,omitempty"`
+	Cost     Money     `json:"cost_micros,omitempty"`
 	Task     *Task     `json:"task,omitempty"`
 }
 

@@ -22,6 +22,7 @@ type callerTx struct {
 	seqs    map[string]uint64
 	changed []*Job
 	dirty   bool
+	budgets budgets // as the guards saw them
 	also    []*nats.Msg
 }
 
@@ -29,46 +30,63 @@ type callerTx struct {
 // again, on what is there then, when somebody else was faster. Nothing is
 // stored when f changed nothing.
 func (s *Sender) withCaller(ctx context.Context, key string, f func(tx *callerTx) error) error {
-	return s.retry(ctx, func() error {
-		tx := &callerTx{Key: key, s: s, now: s.opt.Now(), seqs: map[string]uint64{}}
-		cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(key), &tx.Caller)
+	return s.retry(ctx, func() error { return s.withCallerOnce(ctx, key, f) })
+}
+
+// withCallerOnce is withCaller that answers bus.ErrWrongSequence when somebody
+// else was faster.
+func (s *Sender) withCallerOnce(ctx context.Context, key string, f func(tx *callerTx) error) error {
+	tx := &callerTx{Key: key, s: s, now: s.opt.Now(), seqs: map[string]uint64{}}
+	cseq, err := uint64(0), error(nil)
+	if key != "" { // a caller who shows no number is nobody that anything is remembered of
+		if cseq, err = read(ctx, s.opt.NC, Stream, callerSubject(key), &tx.Caller); err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Concat(tx.Caller.Open, tx.Caller.Tasks) {
+		var j Job
+		seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
 		if err != nil {
 			return err
 		}
-		for _, id := range slices.Concat(tx.Caller.Open, tx.Caller.Tasks) {
-			var j Job
-			seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
-			if err != nil {
-				return err
-			}
-			if seq > 0 {
-				tx.seqs[id] = seq
-				tx.Open = append(tx.Open, &j)
-			}
+		if seq > 0 {
+			tx.seqs[id] = seq
+			tx.Open = append(tx.Open, &j)
 		}
-		if err := f(tx); err != nil || !tx.dirty && len(tx.changed) == 0 && len(tx.also) == 0 {
+	}
+	if err := f(tx); err != nil || !tx.dirty && len(tx.changed) == 0 && len(tx.also) == 0 {
+		return err
+	}
+	msgs := tx.also
+	for _, j := range tx.changed {
+		part, err := s.jobMsgs(j, tx.seqs[j.ID])
+		if err != nil {
 			return err
 		}
-		msgs := tx.also
-		for _, j := range tx.changed {
-			part, err := s.jobMsgs(j, tx.seqs[j.ID])
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, part...)
-		}
+		msgs = append(msgs, part...)
+	}
+	if key != "" {
 		m, err := record(callerSubject(key), &tx.Caller, cseq, callerTTL)
 		if err != nil {
 			return err
 		}
-		if _, err := bus.Batch(ctx, s.opt.NC, append(msgs, m)...); err != nil {
-			return err
-		}
-		for _, j := range tx.changed {
-			s.told(j)
-		}
-		return nil
-	})
+		msgs = append(msgs, m)
+	}
+	if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
+		return err
+	}
+	for _, j := range tx.changed {
+		s.told(j)
+	}
+	return nil
+}
+
+// knownSince notes that the caller was heard of at t.
+func (tx *callerTx) knownSince(t time.Time) {
+	if tx.KnownSince.IsZero() || t.Before(tx.KnownSince) {
+		tx.KnownSince = t
+		tx.touch()
+	}
 }
 
 // touch has the caller's record stored.
@@ -77,7 +95,12 @@ func (tx *callerTx) touch() { tx.dirty = true }
 // set brings a job into another state.
 func (tx *callerTx) set(j *Job, st State, why, because string) {
 	tx.s.set(j, st, why, because)
-	if !j.Open() {
+	tx.put(j)
+}
+
+// put has a job stored as it stands.
+func (tx *callerTx) put(j *Job) {
+	if !j.Open() && j.State != Waiting {
 		tx.Caller.closed(j)
 	}
 	if !slices.Contains(tx.changed, j) {

@@ -181,7 +181,7 @@ func (n *inside) open(ctx context.Context) error {
 	if r == nil {
 		return fmt.Errorf("rules: %v", problems)
 	}
-	n.sender, err = sms.NewSender(sms.SenderOptions{NC: nc, Site: "hq", Key: key, OptOuts: n.out, Log: n.log, Alone: true, SubmitTimeout: 10 * time.Second,
+	n.sender, err = sms.NewSender(sms.SenderOptions{NC: nc, Site: "hq", Key: key, OptOuts: n.out, Log: n.log, Alone: true, SubmitTimeout: 10 * time.Second, BreakPause: 300 * time.Millisecond,
 		Transport: heldTransport{tr, n}, Rules: func() sms.Decider { return heldRules{r, n} },
 		Observe: func(j *sms.Job) { n.at(string(j.State), j.To) }})
 	return err

@@ -9,7 +9,8 @@ import (
 	"log"
 	"maps"
 	"math/rand/v2"
-	"net/http/httptest"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -49,13 +50,15 @@ type hits struct{ kills, texts int }
 
 // chaos is the world outside of the killed process.
 type chaos struct {
-	t      *testing.T
-	dir    string
-	emu    *emulator.Emulator
-	server *httptest.Server
-	url    string
-	told   []*told
-	queue  []*told // to be told next
+	t       *testing.T
+	dir     string
+	emu     *emulator.Emulator
+	server  *http.Server // the provider; killed and started again at the same address
+	addr    string
+	outages []time.Time // when it was killed
+	url     string
+	told    []*told
+	queue   []*told // to be told next
 
 	behave   map[string]emulator.Behaviour // of submissions to a number, a refusal for now only once; Accept if unset
 	numbers  int
@@ -94,12 +97,37 @@ func newChaos(t *testing.T) *chaos {
 			<-released
 		}
 	}
-	s := httptest.NewUnstartedServer(x.emu)
-	s.Config.ErrorLog = log.New(io.Discard, "", 0)
-	s.Start()
-	t.Cleanup(s.Close)
-	x.server, x.url = s, s.URL
+	x.provide()
+	t.Cleanup(func() { _ = x.server.Close() })
 	return x
+}
+
+// provide starts the provider, where it was before if it was killed.
+func (x *chaos) provide() {
+	if x.addr == "" {
+		x.addr = "127.0.0.1:0"
+	}
+	l, err := net.Listen("tcp", x.addr)
+	if err != nil {
+		x.t.Fatal(err)
+	}
+	x.addr = l.Addr().String()
+	x.url = "http://" + x.addr
+	x.server = &http.Server{Handler: x.emu, ErrorLog: log.New(io.Discard, "", 0)}
+	go func(s *http.Server) { _ = s.Serve(l) }(x.server)
+}
+
+// outage kills the provider: what it has in hand it may take, but answers nobody.
+func (x *chaos) outage() (over func()) {
+	x.outages = append(x.outages, time.Now())
+	_ = x.server.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		time.Sleep(time.Duration(rand.IntN(800)) * time.Millisecond)
+		x.provide()
+	}()
+	return func() { <-done }
 }
 
 func (x *chaos) behaviour(number string) emulator.Behaviour {
@@ -315,7 +343,9 @@ func (x *chaos) look(r report) {
 		stored[id] = true
 	}
 	for _, j := range r.Jobs {
-		jobs[strings.TrimPrefix(j.Call, "hq/")] = j
+		if j.Kind == sms.Text {
+			jobs[strings.TrimPrefix(j.Call, "hq/")] = j
+		}
 	}
 	for _, c := range x.told {
 		j, planned := jobs[c.ID]
@@ -483,7 +513,7 @@ func (x *chaos) settle(p *process) report {
 // check holds the jobs against what the provider took.
 func (x *chaos) check(jobs []sms.Job) {
 	x.t.Helper()
-	x.server.Close() // waits until the provider is done with all it had in hand
+	_ = x.server.Shutdown(x.t.Context()) // waits until the provider is done with all it had in hand
 	type caller struct {
 		jobs   []sms.Job
 		missed int
@@ -505,6 +535,9 @@ func (x *chaos) check(jobs []sms.Job) {
 		}
 	}
 	for _, j := range jobs {
+		if j.Kind != sms.Text {
+			continue
+		}
 		c := calls[j.Call]
 		if c == nil {
 			x.t.Errorf("a job for a call that nobody told of: %+v", j)
@@ -560,12 +593,12 @@ func (x *chaos) check(jobs []sms.Job) {
 			}
 			outcome["one text"]++
 		case first.State == sms.Held:
-			if b.Clear() && !x.inFlight[number] {
+			if b.Clear() && !x.inFlight[number] && !slices.ContainsFunc(x.outages, func(k time.Time) bool { return k.After(first.SubmittedAt) && k.Before(first.UpdatedAt) }) {
 				bad("held, but the provider's answer was clear and nobody was killed")
 			}
 			for _, m := range books[number] {
 				// Whoever was told and killed at once could not note it down.
-				if !m.Listed.IsZero() && !slices.ContainsFunc(x.killed, func(k time.Time) bool { return k.After(m.Listed) && k.Before(first.UpdatedAt) }) {
+				if !m.Listed.IsZero() && !slices.ContainsFunc(slices.Concat(x.killed, x.outages), func(k time.Time) bool { return k.After(m.Listed) && k.Before(first.UpdatedAt) }) {
 					bad("held, but the provider had said at %v that it took it", m.Listed)
 				}
 			}
@@ -589,7 +622,7 @@ func (x *chaos) check(jobs []sms.Job) {
 			bad("submitted after the call that got through was live at %v", k.liveAt)
 		}
 	}
-	x.t.Logf("%d calls of %d callers, %d kills", len(x.told), len(callers), len(x.killed))
+	x.t.Logf("%d calls of %d callers, %d kills of the daemon, %d of the provider", len(x.told), len(callers), len(x.killed), len(x.outages))
 	for _, what := range slices.Sorted(maps.Keys(outcome)) {
 		x.t.Logf("%5d callers: %s", outcome[what], what)
 	}
@@ -622,7 +655,12 @@ func TestChaosKill(t *testing.T) {
 	for i, point := range plan {
 		k := len(stories) / (len(plan) - i)
 		x.emu.Mute(i%5 == 4)
+		over := func() {}
+		if i%6 == 5 {
+			over = x.outage()
+		}
 		x.life(point, stories[:k:k])
+		over()
 		stories = stories[k:]
 	}
 	x.emu.Mute(false)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"textback/pbx"
 	"textback/pbx/bus"
 	"textback/pbx/event"
+	"textback/pbx/number"
 	"textback/rules"
 )
 
@@ -94,6 +97,8 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	}
 	now := s.opt.Now()
 	switch {
+	case j.Kind == Task:
+		return s.stepTask(ctx, &j, jseq, now)
 	case j.State == Submitting && s.neverHanded(&j):
 		// This process stored it and was never told so, because NATS went away.
 		// All guards are asked again.
@@ -104,72 +109,162 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	case j.DueAt.After(now.Add(5 * time.Millisecond)):
 		return errAgain{j.DueAt.Sub(now)}
 	}
+	w, err := s.handOver(ctx, &j, jseq)
+	if err != nil || w == nil {
+		return err
+	}
+	s.told(&j)
+	return s.submit(ctx, &j, w)
+}
 
+// handOver asks all guards about a due job and brings it to submitting, by the
+// way it returns; or to where a guard sends it, and returns none.
+func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error) {
+	if err := s.pace(ctx, j); err != nil {
+		return nil, err
+	}
 	// On a line now? Asked first; then every call that had ended by then must have
 	// been planned, so that a call that got through cannot fall between the two.
-	onLine, err := s.onLine(ctx, &j)
-	if err != nil {
-		return err
+	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
+	var err error
+	if f.OnLine, err = s.onLine(ctx, j); err != nil {
+		return nil, err
 	}
 	if err := s.caughtUp(ctx); err != nil {
-		return err
+		return nil, err
 	}
-	var c Caller
-	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &c)
+	if j.FollowUp {
+		if why, because, err := s.leads(ctx, j); err != nil {
+			return nil, err
+		} else if why != "" {
+			s.set(j, Cancelled, why, because)
+			return nil, s.finish(ctx, j, jseq)
+		}
+	}
+	if s.opt.Contact != nil {
+		f.Contact = s.opt.Contact(ctx, j.To)
+	}
+
+	s.money.Lock()
+	defer s.money.Unlock()
+	now := s.opt.Now()
+	tx := &callerTx{Key: j.Caller, s: s, now: now}
+	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &tx.Caller)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out, err := s.opt.OptOuts.out(ctx, j.Caller)
-	if err != nil {
-		return err
+	if err := s.known(ctx, tx, &f, j.To); err != nil {
+		return nil, err
 	}
-	f := rules.Facts{Call: j.call(), OptedOut: out, OnLine: onLine, GotThrough: c.GotThrough}
-	why, because := s.opt.Rules().Recheck(f, now)
+	why, because := "", ""
+	if j.Kind == Text { // what answers a keyword, or goes to staff, is asked for
+		why, because = s.opt.Rules().Recheck(f, now)
+	}
 	if why == "" && now.After(j.FreshUntil) {
-		why, because = rules.Stale, "the call ended too long ago"
+		why, because = rules.Stale, "it is too late for it"
 	}
 	switch why {
 	case "":
 	case rules.OnLine:
-		return errAgain{lookAgain}
+		return nil, errAgain{lookAgain}
+	case rules.BudgetMinute, rules.Breaker:
+		return nil, errAgain{spread(lookLater)}
 	case rules.Stale:
 		if j.Attempt > 0 {
-			s.set(&j, Failed, "expired", "the provider did not take it while it was fresh")
-			return s.finish(ctx, &j, jseq)
+			s.set(j, Failed, "expired", "the provider did not take it while it was fresh")
+			return nil, s.finish(ctx, j, jseq)
 		}
 		fallthrough
 	default:
-		s.set(&j, Cancelled, why, because)
-		return s.finish(ctx, &j, jseq)
+		s.set(j, Cancelled, why, because)
+		return nil, s.finish(ctx, j, jseq)
+	}
+	w, because, err := s.pick(ctx, j, now)
+	switch {
+	case err != nil:
+		return nil, err
+	case w == nil && !s.served(j):
+		s.set(j, Failed, string(RegionDenied), because)
+		return nil, s.finish(ctx, j, jseq)
+	case w == nil: // every breaker is open
+		return nil, errAgain{spread(lookLater)}
 	}
 
-	s.set(&j, Submitting, "", "")
+	s.set(j, Submitting, "", "")
 	j.Attempt++
-	j.Owner, j.SubmittedAt = s.owner, now.UTC()
-	msgs, err := s.jobMsgs(&j, jseq)
-	if err != nil {
-		return err
+	j.Owner, j.SubmittedAt, j.Transport, j.From = s.owner, now.UTC(), w.Name, w.From(j.Line)
+	var also []*nats.Msg
+	if j.Kind == Text && !j.Reserved {
+		j.Reserved = true
+		if also, err = s.reserve(tx.budgets, j, now); err != nil {
+			return nil, err
+		}
+		tx.Caller.Texts = append(since(tx.Caller.Texts, now.Add(-24*time.Hour)), now.UTC())
 	}
-	// The caller's record must still be the one that the guards were asked about.
-	msgs[1].Header.Set(bus.HdrExpectSeq, fmt.Sprint(cseq))
-	msgs[1].Header.Set(bus.HdrExpectSubject, callerSubject(j.Caller))
-	if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
+	msgs, err := s.jobMsgs(j, jseq)
+	if err != nil {
+		return nil, err
+	}
+	// The caller's record and the budgets must still be those that the guards were asked about.
+	m, err := record(callerSubject(j.Caller), &tx.Caller, cseq, callerTTL)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := bus.Batch(ctx, s.opt.NC, append(append(msgs, also...), m)...); err != nil {
 		if errors.Is(err, bus.ErrWrongSequence) {
-			return err
+			return nil, err
 		}
 		// Stored or not? The record tells; owner and attempt are this one's alone.
 		var have Job
-		if _, rerr := read(ctx, s.opt.NC, Stream, jobSubject(id), &have); rerr != nil || have.State != Submitting || have.Owner != j.Owner || have.Attempt != j.Attempt {
-			return errors.Join(err, rerr)
+		if _, rerr := read(ctx, s.opt.NC, Stream, jobSubject(j.ID), &have); rerr != nil || have.State != Submitting || have.Owner != j.Owner || have.Attempt != j.Attempt {
+			return nil, errors.Join(err, rerr)
 		}
 	}
-	s.told(&j)
-	return s.submit(ctx, &j)
+	return w, nil
 }
+
+// spread keeps jobs that wait for the same thing from looking all at once.
+func spread(d time.Duration) time.Duration { return d + rand.N(d) }
+
+// pace waits for the turn that the provider's rate leaves this text.
+func (s *Sender) pace(ctx context.Context, j *Job) error {
+	region := number.Parse(j.To, "").Region
+	for _, w := range s.ways {
+		if w.limit != nil && w.serves(region) && !slices.Contains(j.Tried, w.Name) {
+			return w.limit.Wait(ctx)
+		}
+	}
+	return nil
+}
+
+// served tells whether any way serves j's recipient.
+func (s *Sender) served(j *Job) bool {
+	region := number.Parse(j.To, "").Region
+	return slices.ContainsFunc(s.ways, func(w *Way) bool { return w.serves(region) })
+}
+
+// leads tells why a follow-up has nothing to follow: its first text did not go out.
+func (s *Sender) leads(ctx context.Context, j *Job) (why, because string, err error) {
+	var first Job
+	seq, err := read(ctx, s.opt.NC, Stream, jobSubject(firstID(j.ID)), &first)
+	switch {
+	case err != nil:
+		return "", "", err
+	case seq > 0 && first.Open():
+		return "", "", errAgain{spread(lookLater)}
+	case seq == 0 || first.State != Sent:
+		return "no_first_text", "the first text did not go out", nil
+	}
+	return "", "", nil
+}
+
+// firstID is the id of the first text of the call that job id belongs to.
+func firstID(id string) string { return id[:strings.LastIndexByte(id, '-')+1] + "1" }
 
 // call is what the guards must know of a planned job's call.
 func (j *Job) call() *pbx.Call {
-	return &pbx.Call{Direction: pbx.Inbound, Outcome: pbx.RangOut, Certain: true, EndedAt: j.CallEndedAt, Caller: pbx.Caller{Number: j.To, Raw: j.To}}
+	return &pbx.Call{Direction: pbx.Inbound, Outcome: pbx.RangOut, Certain: true, EndedAt: j.CallEndedAt,
+		Caller: pbx.Caller{Number: j.To, Raw: j.To, Attestation: j.Attestation}, Line: pbx.Line{Number: j.Line}}
 }
 
 // onLine tells whether the job's caller is on a line or in a queue right now.
@@ -219,21 +314,24 @@ func (s *Sender) caughtUp(ctx context.Context) error {
 }
 
 // submit hands the job over and stores the answer.
-func (s *Sender) submit(ctx context.Context, j *Job) error {
+func (s *Sender) submit(ctx context.Context, j *Job, w *Way) error {
 	s.handed.Store(j.ID, true)
 	sctx, cancel := context.WithTimeout(ctx, s.opt.SubmitTimeout)
 	start := time.Now()
-	r, err := s.opt.Transport.Submit(sctx, Message{ID: j.ID, From: j.From, To: j.To, Body: j.Body})
+	r, err := w.Transport.Submit(sctx, j.message())
 	cancel()
 	if s.opt.Submitted != nil {
 		s.opt.Submitted(time.Since(start))
 	}
-	if err := s.answer(ctx, j, r, err); err != nil {
+	s.observe(ctx, w, class(err), s.opt.Now())
+	if err := s.answer(ctx, j, w, r, err); err != nil {
 		return err
 	}
 	s.handed.Delete(j.ID)
 	return nil
 }
+
+func (j *Job) message() Message { return Message{ID: j.ID, From: j.From, To: j.To, Body: j.Body} }
 
 // neverHanded reports whether j is this process's to submit and was not handed
 // to the transport. It needs the caller's lock: under it nobody is just about to.
@@ -244,14 +342,13 @@ func (s *Sender) neverHanded(j *Job) bool {
 
 // answer stores what a submission came to. It is repeated until it is stored:
 // only this process knows it.
-func (s *Sender) answer(ctx context.Context, j *Job, r Receipt, err error) error {
+func (s *Sender) answer(ctx context.Context, j *Job, w *Way, r Receipt, err error) error {
 	attempt := j.Attempt
 	var e *Error
 	if errors.As(err, &e) {
 		j.ProviderCode = e.Code
 	}
-	var retryAt time.Time
-	switch class := ClassOf(err); {
+	switch class := class(err); {
 	case err == nil:
 		s.set(j, Sent, "", "")
 		j.ProviderID = r.ProviderID
@@ -259,19 +356,42 @@ func (s *Sender) answer(ctx context.Context, j *Job, r Receipt, err error) error
 			j.Segments = r.Segments
 		}
 	case class == Ambiguous:
-		return s.ambiguous(ctx, j, err)
-	case class.Retryable():
-		retryAt = s.opt.Now().Add(pauseAfter(j.Attempt))
-		if retryAt.After(j.FreshUntil) {
-			s.set(j, Failed, string(class), "not taken while it was fresh: "+err.Error())
-			break
+		return s.ambiguous(ctx, j, w, err)
+	case class.Retryable() || class == RegionDenied:
+		// It was definitely not taken: another way may.
+		now := s.opt.Now()
+		j.Tried = append(j.Tried, w.Name)
+		retryAt, next := now.Add(pauseAfter(j.Attempt)), s.untried(j)
+		if next != "" {
+			retryAt = now
 		}
-		s.set(j, Scheduled, string(class), "tried again: "+err.Error())
-		j.DueAt = retryAt.UTC()
+		switch {
+		case class == RegionDenied && next == "":
+			s.set(j, Failed, string(class), err.Error())
+		case retryAt.After(j.FreshUntil):
+			s.set(j, Failed, string(class), "not taken while it was fresh: "+err.Error())
+		case next != "":
+			s.set(j, Scheduled, string(class), "tried with "+next+": "+err.Error())
+			j.DueAt = retryAt.UTC()
+		default:
+			s.set(j, Scheduled, string(class), "tried again: "+err.Error())
+			j.DueAt = retryAt.UTC()
+		}
 	default:
 		s.set(j, Failed, string(class), err.Error())
 	}
 	return s.store(j, attempt, class(err) == OptedOut)
+}
+
+// untried is a way that serves j's recipient and has not refused it, empty if there is none.
+func (s *Sender) untried(j *Job) string {
+	region := number.Parse(j.To, "").Region
+	for _, w := range s.ways {
+		if w.serves(region) && !slices.Contains(j.Tried, w.Name) {
+			return w.Name
+		}
+	}
+	return ""
 }
 
 func class(err error) Class {
@@ -291,17 +411,17 @@ func pauseAfter(attempt int) time.Duration {
 }
 
 // ambiguous deals with a text that may or may not be on its way.
-func (s *Sender) ambiguous(ctx context.Context, j *Job, cause error) error {
-	if t, ok := s.opt.Transport.(Idempotent); ok && t.HonoursID() && s.opt.Now().Before(j.FreshUntil) {
+func (s *Sender) ambiguous(ctx context.Context, j *Job, w *Way, cause error) error {
+	if t, ok := w.Transport.(Idempotent); ok && t.HonoursID() && s.opt.Now().Before(j.FreshUntil) {
 		// The same id again is the same text, for this provider.
 		s.opt.Log.Warn("the provider's answer is not clear; asking again with the same id", "job", j.ID, "error", cause)
 		return errAgain{firstRetry}
 	}
-	m := Message{ID: j.ID, From: j.From, To: j.To, Body: j.Body}
+	m := j.message()
 	var r Receipt
 	var found bool
 	err := errors.New("the provider cannot be asked")
-	switch t := s.opt.Transport.(type) {
+	switch t := w.Transport.(type) {
 	case attemptAsker:
 		r, found, err = t.FateSince(ctx, m, j.SubmittedAt)
 	case FateAsker:
@@ -320,9 +440,13 @@ func (s *Sender) ambiguous(ctx context.Context, j *Job, cause error) error {
 // recover looks at a job that is submitting: with a process that lives, or
 // with one that died.
 func (s *Sender) recover(ctx context.Context, j *Job, jseq uint64, now time.Time) error {
+	w := s.way(j.Transport)
+	if w == nil {
+		return s.hold(j, "the transport "+j.Transport+", which it was handed to, is not configured any more")
+	}
 	if j.Owner == s.owner {
-		if t, ok := s.opt.Transport.(Idempotent); ok && t.HonoursID() {
-			return s.again(ctx, j, jseq)
+		if t, ok := w.Transport.(Idempotent); ok && t.HonoursID() {
+			return s.again(ctx, j, w, jseq)
 		}
 		return nil // with another goroutine of this process, which stores the answer until it is stored
 	}
@@ -330,15 +454,15 @@ func (s *Sender) recover(ctx context.Context, j *Job, jseq uint64, now time.Time
 	if !s.opt.Alone && now.Before(dead) {
 		return errAgain{dead.Sub(now)}
 	}
-	if t, ok := s.opt.Transport.(Idempotent); ok && t.HonoursID() {
-		return s.again(ctx, j, jseq)
+	if t, ok := w.Transport.(Idempotent); ok && t.HonoursID() {
+		return s.again(ctx, j, w, jseq)
 	}
-	return s.ambiguous(ctx, j, errors.New("textback ended between the hand-over and the answer"))
+	return s.ambiguous(ctx, j, w, errors.New("textback ended between the hand-over and the answer"))
 }
 
 // again submits a second time under the same id, to a provider for which that
 // is the same text.
-func (s *Sender) again(ctx context.Context, j *Job, jseq uint64) error {
+func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 	if s.opt.Now().After(j.FreshUntil) {
 		return s.hold(j, "its fate was not known before it became stale")
 	}
@@ -351,7 +475,7 @@ func (s *Sender) again(ctx context.Context, j *Job, jseq uint64) error {
 	if _, err := bus.Publish(ctx, s.opt.NC, m); err != nil {
 		return err
 	}
-	return s.submit(ctx, j)
+	return s.submit(ctx, j, w)
 }
 
 func (s *Sender) hold(j *Job, because string) error {
@@ -395,36 +519,25 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 	}
 }
 
-// finish stores a job's new state together with its caller's record.
+// finish stores a job's new state together with its caller's record. What could
+// not be sent in time leaves the office with a callback instead of a late text.
 func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
-	var c Caller
-	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &c)
-	if err != nil {
-		return err
-	}
-	if !j.Open() {
-		c.closed(j)
-	}
-	if j.State == Sent || j.State == Held {
-		c.LastTextAt = s.opt.Now().UTC()
-	}
-	msgs, err := s.jobMsgs(j, jseq)
-	if err != nil {
-		return err
-	}
-	m, err := record(callerSubject(j.Caller), &c, cseq, callerTTL)
-	if err != nil {
-		return err
-	}
-	msgs = append(msgs, m)
-	if j.State == Scheduled {
-		msgs = append([]*nats.Msg{timer(j.ID, j.DueAt)}, msgs...)
-	}
-	if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
-		return err
-	}
-	s.told(j)
-	return nil
+	return s.withCallerOnce(ctx, j.Caller, func(tx *callerTx) error {
+		t := tx.job(j, jseq)
+		tx.put(t)
+		if t.State == Sent || t.State == Held {
+			tx.LastTextAt = tx.now.UTC()
+			tx.touch()
+		}
+		if t.State == Scheduled {
+			tx.also = append(tx.also, wakeAt(t, tx.now))
+		}
+		late := t.State == Failed && t.Why != string(OptedOut) || t.State == Cancelled && (t.Why == rules.Stale || owes(t.Why))
+		if t.Kind == Text && !t.FollowUp && late {
+			s.owe(tx, t, "", time.Time{}, "no text could be sent: "+t.Because)
+		}
+		return nil
+	})
 }
 
 // audit finds jobs whose wake-up was lost and jobs whose sender has died.
@@ -435,7 +548,8 @@ func (s *Sender) audit(ctx context.Context, start bool) {
 	var late []string
 	err := Jobs(actx, s.opt.NC, func(j *Job) {
 		switch {
-		case j.State == Scheduled && now.Sub(j.DueAt) > auditEvery,
+		case j.State == Waiting && !j.Late && !j.Deadline.IsZero() && now.Sub(j.Deadline) > auditEvery,
+			j.State == Scheduled && now.Sub(j.DueAt) > auditEvery,
 			j.State == Scheduled && start && now.After(j.DueAt),
 			j.State == Submitting && j.Owner != s.owner && (start || now.Sub(j.SubmittedAt) > s.opt.SubmitTimeout+auditEvery),
 			j.State == Submitting && j.Owner == s.owner && now.Sub(j.SubmittedAt) > 2*s.opt.SubmitTimeout+auditEvery:

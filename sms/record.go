@@ -79,11 +79,16 @@ type Job struct {
 	// Transport is the way out that the last attempt took, or that is tied to the
 	// text: what it began nobody else may take over.
 	Transport string   `json:"transport,omitempty"`
+	Tried     []string `json:"tried,omitempty"` // ways that have refused it
 	Tags      []string `json:"tags,omitempty"`
 	Language  string   `json:"language,omitempty"`
-	Cost      int64    `json:"cost_micros,omitempty"` // millionths of the admin's currency, as reserved
+	Cost      int64    `json:"cost_micros,omitempty"` // millionths of the admin's currency
+	Reserved  bool     `json:"reserved,omitempty"`    // budgets have counted it
+
+	Attestation string `json:"attestation,omitempty"` // of the call's number
 
 	// Of a task: who owes it until when, and whether its owner was told that it is late.
+	// Of a text: who owes the callback that takes its place when it cannot leave in time.
 	TaskOwner string    `json:"task_owner,omitempty"`
 	Deadline  time.Time `json:"deadline,omitzero"`
 	Late      bool      `json:"late,omitempty"`

@@ -28,6 +28,7 @@ import (
 type Decider interface {
 	Decide(f rules.Facts, now time.Time) rules.Decision
 	Recheck(f rules.Facts, now time.Time) (suppressed, because string)
+	Zone() *time.Location // whose days budgets count
 }
 
 // An attemptAsker is a FateAsker that is told when the attempt was made, which
@@ -36,15 +37,25 @@ type attemptAsker interface {
 	FateSince(ctx context.Context, m Message, attempted time.Time) (Receipt, bool, error)
 }
 
-// SenderOptions are a sender's parts. NC, Key, Rules and Transport are needed.
+// SenderOptions are a sender's parts. NC, Key, OptOuts, Rules, and Ways or
+// Transport are needed.
 type SenderOptions struct {
-	NC        *nats.Conn
-	Site      string
-	Key       Key
-	OptOuts   *OptOuts
-	Rules     func() Decider // asked at each decision: rules are reloaded
-	Transport Transport
-	From      func(line string) string // the sender for a line's texts; may be nil
+	NC      *nats.Conn
+	Site    string
+	Key     Key
+	OptOuts *OptOuts
+	Rules   func() Decider // asked at each decision: rules are reloaded
+
+	Ways      []Way                    // in the order in which they are tried
+	Transport Transport                // the only way, in place of Ways
+	From      func(line string) string // the sender for a line's texts on the only way; may be nil
+
+	// Contact, if set, looks a number up in address books. It must answer within
+	// about a second, and nil when it cannot tell.
+	Contact func(ctx context.Context, number string) *rules.Contact
+
+	BreakAfter int           // failures in a row that open a way's breaker (5)
+	BreakPause time.Duration // for so long at first, longer each time (30 s, up to 10 min)
 
 	GotThroughTalk time.Duration // talk time from which an outbound call counts as got through (20 s)
 	SubmitTimeout  time.Duration // how long a provider may take to answer (40 s)
@@ -55,6 +66,8 @@ type SenderOptions struct {
 
 	// Observe, if set, is told of every new state of a job.
 	Observe func(j *Job)
+	// BreakerMoved, if set, is told when a way's breaker opens or closes (works again).
+	BreakerMoved func(way string, works bool)
 	// Submitted, if set, is told how long the provider took.
 	Submitted func(took time.Duration)
 }
@@ -63,18 +76,21 @@ type SenderOptions struct {
 // it is due. Several may share one NATS server.
 type Sender struct {
 	opt     SenderOptions
+	ways    []*Way
 	owner   string
 	planned atomic.Uint64 // last call's sequence that this process has planned
 	locks   callerLocks
 	handed  sync.Map // ids of jobs that the transport was given, until its answer is stored
 	wg      sync.WaitGroup
 	slots   chan struct{}   // bounds concurrent submissions
+	money   sync.Mutex      // one reservation at a time in this process: budgets are records that all texts share
 	quit    context.Context // ends some seconds after Run's: answers are stored until then
 }
 
 // Pauses and bounds.
 const (
 	lookAgain   = 2 * time.Second        // while a caller is on a line
+	lookLater   = 5 * time.Second        // while budgets or breakers say wait; up to twice that
 	catchUp     = 150 * time.Millisecond // while calls are still to be planned
 	firstRetry  = 5 * time.Second
 	maxRetry    = 2 * time.Minute
@@ -84,7 +100,10 @@ const (
 
 // NewSender makes a Sender; Run starts it.
 func NewSender(opt SenderOptions) (*Sender, error) {
-	if opt.NC == nil || opt.Rules == nil || opt.Transport == nil || len(opt.Key) == 0 || opt.OptOuts == nil {
+	if opt.Transport != nil && len(opt.Ways) == 0 {
+		opt.Ways = []Way{{Transport: opt.Transport, From: opt.From}}
+	}
+	if opt.NC == nil || opt.Rules == nil || len(opt.Ways) == 0 || len(opt.Key) == 0 || opt.OptOuts == nil {
 		return nil, errors.New("a sender needs NATS, a key, opt-outs, rules and a transport")
 	}
 	def := func(d *time.Duration, v time.Duration) {
@@ -100,11 +119,23 @@ func NewSender(opt SenderOptions) (*Sender, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
-	if opt.From == nil {
-		opt.From = func(line string) string { return line }
+	def(&opt.BreakPause, breakPause)
+	if opt.BreakAfter == 0 {
+		opt.BreakAfter = breakAfter
 	}
 	host, _ := os.Hostname()
-	return &Sender{opt: opt, owner: host + "-" + nuid.Next(), slots: make(chan struct{}, 16)}, nil
+	s := &Sender{opt: opt, owner: host + "-" + nuid.Next(), slots: make(chan struct{}, 16)}
+	for _, w := range opt.Ways {
+		w.init()
+		if w.Name == "" {
+			w.Name = "transport"
+		}
+		if slices.ContainsFunc(s.ways, func(have *Way) bool { return have.Name == w.Name }) {
+			return nil, fmt.Errorf("two transports are called %q: a job could not say by which it left", w.Name)
+		}
+		s.ways = append(s.ways, &w)
+	}
+	return s, nil
 }
 
 // Run plans and sends until ctx ends, then waits for what is with the provider.
@@ -236,11 +267,19 @@ func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
 		return nil // an outbound call that nobody took
 	}
 	why, because := rules.Reached, "the caller has been reached"
-	if !answered {
+	switch {
+	case !answered:
 		why, because = rules.NotCertain, "a later call may have been answered"
+	case c.Direction == pbx.Outbound:
+		why, because = rules.CalledBack, "the office has called back"
 	}
 	return s.withCaller(ctx, s.opt.Key.Caller(number), func(tx *callerTx) error {
 		rec := &tx.Caller
+		tx.knownSince(c.StartedAt)
+		if answered && c.Direction == pbx.Outbound && rec.CalledBack.Before(c.EndedAt) {
+			rec.CalledBack = c.EndedAt
+			tx.touch()
+		}
 		if through && rec.GotThrough.Before(c.EndedAt) {
 			rec.GotThrough = c.EndedAt
 			// Told late, after a newer call has had its text: that one's episode goes on.
@@ -250,8 +289,14 @@ func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
 			tx.touch()
 		}
 		for _, j := range tx.Open {
-			// A text about a call that ended after this one began is about something newer.
-			if j.State == Scheduled && !j.CallEndedAt.After(c.EndedAt) {
+			switch {
+			case j.CallEndedAt.After(c.EndedAt): // it is about a call that ended after this one began
+			case j.Kind == Task && j.State == Waiting:
+				if through {
+					tx.set(j, Done, why, because)
+				}
+			case j.Kind == Task && !answered: // people will find out
+			case j.State == Scheduled && (j.Kind == Text || j.Kind == Task):
 				tx.set(j, Cancelled, why, because)
 			}
 		}
@@ -267,7 +312,8 @@ func (c *Caller) closeEpisode() {
 // closed takes a job off the open ones. One that never left gives its episode's
 // first text back.
 func (c *Caller) closed(j *Job) {
-	c.Open = slices.DeleteFunc(c.Open, func(id string) bool { return id == j.ID })
+	is := func(id string) bool { return id == j.ID }
+	c.Open, c.Tasks = slices.DeleteFunc(c.Open, is), slices.DeleteFunc(c.Tasks, is)
 	if j.First && j.State == Cancelled {
 		c.FirstTextAt = time.Time{}
 	}
@@ -275,67 +321,82 @@ func (c *Caller) closed(j *Job) {
 
 // planMissed decides about a missed call.
 func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
-	id := jobID(c)
-	return s.retry(ctx, func() error {
+	id, k := jobID(c), ""
+	f := rules.Facts{Call: c}
+	if c.Caller.Number != "" {
+		k = s.opt.Key.Caller(c.Caller.Number)
+		if s.opt.Contact != nil {
+			f.Contact = s.opt.Contact(ctx, c.Caller.Number)
+		}
+	}
+	return s.withCaller(ctx, k, func(tx *callerTx) error {
 		var have Job
 		if seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &have); err != nil || seq > 0 {
 			return err // planned before: the acknowledgement was lost
 		}
-		now := s.opt.Now()
-		f := rules.Facts{Call: c}
-		var k string
-		var rec Caller
-		var seq uint64
-		if c.Caller.Number != "" {
-			var err error
-			k = s.opt.Key.Caller(c.Caller.Number)
-			if seq, err = read(ctx, s.opt.NC, Stream, callerSubject(k), &rec); err != nil {
-				return err
-			}
-			if f.OptedOut, err = s.opt.OptOuts.out(ctx, k); err != nil {
-				return err
-			}
-			f.GotThrough = rec.GotThrough
-			f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
+		rec := &tx.Caller
+		if err := s.known(ctx, tx, &f, c.Caller.Number); err != nil {
+			return err
 		}
-		d := s.opt.Rules().Decide(f, now)
-		j := &Job{ID: id, Call: event.ID(c), Site: c.Site, Caller: k, Line: c.Line.Number, Rule: d.Rule, Message: d.Message, RulesVersion: d.RulesVersion,
-			CallEndedAt: c.EndedAt, CreatedAt: now.UTC(), FreshUntil: c.EndedAt.Add(d.Fresh)}
-		var msgs []*nats.Msg
-		if d.Send {
-			j.To, j.From, j.Body, j.Segments, j.DueAt, j.First = c.Caller.Number, s.opt.From(c.Line.Number), d.Body, d.Segments, d.DueAt.UTC(), true
+		f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
+		d := s.opt.Rules().Decide(f, tx.now)
+		j := s.newJob(tx, c, id, &d)
+		j.Message, j.Language, j.FreshUntil = d.Message, d.Language, c.EndedAt.Add(d.Fresh)
+		switch {
+		case d.Send:
+			j.To, j.From, j.Body, j.Segments, j.Cost, j.DueAt, j.First = c.Caller.Number, s.ways[0].From(c.Line.Number), d.Body, d.Segments, int64(d.Cost), d.DueAt.UTC(), true
 			s.set(j, Scheduled, "", "")
-			rec.FirstTextAt = now.UTC()
+			if d.Shadow {
+				s.set(j, Shadow, "shadow", "mode is shadow: decided and recorded, not sent")
+				rec.LastTextAt = tx.now.UTC()
+			}
+			rec.FirstTextAt = tx.now.UTC()
 			if rec.TextFor.Before(c.EndedAt) {
 				rec.TextFor = c.EndedAt
 			}
-			rec.Open = append(rec.Open, id)
-			msgs = append(msgs, wakeAt(j, now))
-		} else {
+		default:
 			s.set(j, Suppressed, d.Suppressed, d.Because)
 		}
-		part, err := s.jobMsgs(j, 0)
-		if err != nil {
-			return err
-		}
-		msgs = append(msgs, part...)
+		tx.add(j)
+		s.planBeside(tx, c, j, &d)
 		if k != "" {
 			if rec.OpenedAt.IsZero() {
 				rec.OpenedAt = c.EndedAt
 			}
 			rec.Calls++
-			m, err := record(callerSubject(k), &rec, seq, callerTTL)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, m)
+			tx.knownSince(c.StartedAt)
+			tx.touch()
 		}
-		if _, err := bus.Batch(ctx, s.opt.NC, msgs...); err != nil {
-			return err
-		}
-		s.told(j)
 		return nil
 	})
+}
+
+// newJob is what all jobs of a call have in common.
+func (s *Sender) newJob(tx *callerTx, c *pbx.Call, id string, d *rules.Decision) *Job {
+	return &Job{ID: id, Call: event.ID(c), Site: c.Site, Caller: tx.Key, Line: c.Line.Number, Rule: d.Rule, RulesVersion: d.RulesVersion,
+		CallEndedAt: c.EndedAt, CreatedAt: tx.now.UTC(), Tags: d.Tags, Attestation: c.Caller.Attestation}
+}
+
+// known gathers what is known of a number's caller beside the call itself.
+func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, to string) (err error) {
+	if to == "" {
+		return nil
+	}
+	rec := &tx.Caller
+	if f.OptedOut, err = s.opt.OptOuts.out(ctx, tx.Key); err != nil {
+		return err
+	}
+	f.GotThrough, f.CalledBack, f.Replied = rec.GotThrough, rec.CalledBack, rec.RepliedAt
+	f.Known = f.Contact != nil || !rec.KnownSince.IsZero()
+	if rec.Machine != "" && tx.now.Before(rec.MachineTill) {
+		f.Machine = rec.Machine
+	}
+	if tx.budgets, err = s.readBudgets(ctx, to, tx.now); err != nil {
+		return err
+	}
+	f.Spent = tx.budgets.facts(rec, tx.now)
+	f.Down, err = s.down(ctx, to, tx.now)
+	return err
 }
 
 // retry repeats f while somebody else was faster.

@@ -171,10 +171,14 @@ func (o *office) ctx() context.Context {
 	return ctx
 }
 
-// jobs are all jobs by the call they belong to.
+// jobs are the jobs of first texts by the call they belong to.
 func (o *office) jobs() map[string]*Job {
 	out := map[string]*Job{}
-	if err := Jobs(o.ctx(), o.nc, func(j *Job) { out[strings.TrimPrefix(j.Call, "hq/")] = j }); err != nil {
+	if err := Jobs(o.ctx(), o.nc, func(j *Job) {
+		if j.Kind == Text && !j.FollowUp {
+			out[strings.TrimPrefix(j.Call, "hq/")] = j
+		}
+	}); err != nil {
 		o.t.Fatal(err)
 	}
 	return out

@@ -51,6 +51,9 @@ func countJobs(ctx context.Context, nc *nats.Conn) (map[string]int, error) {
 func textsByCall(ctx context.Context, nc *nats.Conn) (map[string]string, error) {
 	out := map[string]string{}
 	err := sms.Jobs(ctx, nc, func(j *sms.Job) {
+		if j.Kind != sms.Text || j.FollowUp {
+			return
+		}
 		_, call, _ := strings.Cut(j.Call, "/")
 		s := string(j.State)
 		if j.Why != "" {

@@ -314,7 +314,7 @@ func (d *daemon) calls() (calls []*pbx.Call) {
 	return calls
 }
 
-// jobs are all jobs by their call's id.
+// jobs are the first texts' jobs by their call's id.
 func (d *daemon) jobs() map[string]*sms.Job {
 	d.t.Helper()
 	nc := d.nats(bus.Admin)
@@ -322,7 +322,11 @@ func (d *daemon) jobs() map[string]*sms.Job {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	out := map[string]*sms.Job{}
-	if err := sms.Jobs(ctx, nc, func(j *sms.Job) { out[strings.TrimPrefix(j.Call, "lab/")] = j }); err != nil {
+	if err := sms.Jobs(ctx, nc, func(j *sms.Job) {
+		if j.Kind == sms.Text && !j.FollowUp {
+			out[strings.TrimPrefix(j.Call, "lab/")] = j
+		}
+	}); err != nil {
 		d.t.Fatal(err)
 	}
 	return out

@@ -1,0 +1,216 @@
+package sms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"textback/pbx"
+	"textback/pbx/bus"
+	"textback/pbx/event"
+	"textback/rules"
+)
+
+// defaultWithin is how long a callback may take that nobody set a deadline for.
+const defaultWithin = 4 * time.Hour
+
+// planBeside plans what the rule wants beside the first text: follow-ups, a
+// callback, word to staff. It happens whether a text is sent or not, once for a
+// fresh call.
+func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Decision) {
+	base := event.CallToken(c)
+	if d.Task != nil {
+		first.TaskOwner = d.Task.Owner
+	} else if len(d.Notify) > 0 {
+		first.TaskOwner = d.Notify[0]
+	}
+	for i, fu := range d.FollowUps {
+		j := s.newJob(tx, c, fmt.Sprintf("%s-%d", base, i+2), d)
+		j.To, j.FollowUp, j.DueAt = c.Caller.Number, true, fu.DueAt.UTC()
+		j.FreshUntil = fu.DueAt.Add(d.Fresh)
+		if fu.Task != nil {
+			j.Kind, j.TaskOwner, j.Deadline = Task, fu.Task.Owner, fu.Task.Deadline.UTC()
+			first.TaskOwner = firstOf(first.TaskOwner, fu.Task.Owner)
+		} else {
+			j.From, j.Body, j.Segments, j.Message, j.Language = first.From, fu.Body, fu.Segments, fu.Message, d.Language
+			j.Cost = int64(fu.Cost)
+		}
+		s.set(j, Scheduled, "", "")
+		if d.Shadow {
+			s.set(j, Shadow, "shadow", "mode is shadow: decided and recorded, not done")
+		}
+		tx.add(j)
+	}
+	switch {
+	case d.Task != nil && d.Shadow:
+	case d.Task != nil:
+		s.owe(tx, first, d.Task.Owner, d.Task.Deadline, "rule "+d.Rule+" asks for a call back")
+	case first.State == Suppressed && owes(first.Why):
+		s.owe(tx, first, "", time.Time{}, first.Because)
+	}
+	if !d.Shadow {
+		tx.tell(d.Notify, CallMissed, first)
+	}
+}
+
+// owes tells whether a text that could not leave for this reason leaves the
+// office with a callback: the caller was to be texted and nothing is wrong with them.
+func owes(why string) bool {
+	switch why {
+	case rules.BudgetDay, rules.BudgetMoney:
+		return true
+	}
+	return false
+}
+
+// owe adds the task to call a caller back, unless one is owed already.
+func (s *Sender) owe(tx *callerTx, about *Job, owner string, deadline time.Time, because string) {
+	if slices.ContainsFunc(tx.Open, func(j *Job) bool {
+		return j.Kind == Task && j.State == Waiting && (owner == "" || j.TaskOwner == owner)
+	}) {
+		return
+	}
+	base := strings.TrimRight(about.ID, "0123456789")
+	id := base + "t"
+	if about.FollowUp {
+		id += about.ID[len(base):]
+	}
+	if deadline.IsZero() {
+		deadline = tx.now.Add(defaultWithin)
+	}
+	t := &Job{ID: id, Kind: Task, Call: about.Call, Site: about.Site, Caller: tx.Key, To: about.To, Line: about.Line, Rule: about.Rule,
+		RulesVersion: about.RulesVersion, CallEndedAt: about.CallEndedAt, CreatedAt: tx.now.UTC(), TaskOwner: firstOf(owner, about.TaskOwner),
+		Deadline: deadline.UTC(), Tags: about.Tags}
+	s.set(t, Waiting, "", because)
+	tx.add(t)
+	s.tellOwner(tx, t)
+}
+
+// tellOwner has a task's owner told of it.
+func (s *Sender) tellOwner(tx *callerTx, t *Job) {
+	word := TaskOpened
+	if t.Late {
+		word = TaskLate
+	}
+	if t.TaskOwner != "" {
+		tx.tell([]string{t.TaskOwner}, word, t)
+	}
+}
+
+func firstOf(ss ...string) string {
+	for _, s := range ss {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
+
+// stepTask brings a task on: a planned one opens, an open one becomes late.
+func (s *Sender) stepTask(ctx context.Context, j *Job, jseq uint64, now time.Time) error {
+	at := j.DueAt
+	if j.State == Waiting {
+		at = j.Deadline
+	}
+	switch {
+	case j.State != Scheduled && j.State != Waiting, j.State == Waiting && (j.Late || j.Deadline.IsZero()):
+		return nil
+	case at.After(now.Add(5 * time.Millisecond)):
+		return errAgain{at.Sub(now)}
+	}
+	if j.State == Scheduled {
+		// A call that got through by then must have been planned before this opens.
+		if err := s.caughtUp(ctx); err != nil {
+			return err
+		}
+	}
+	return s.withCallerOnce(ctx, j.Caller, func(tx *callerTx) error {
+		t := tx.job(j, jseq)
+		if t.State == Waiting {
+			t.Late = true
+			tx.set(t, Waiting, "late", "nobody has called back by the deadline")
+			s.tellOwner(tx, t)
+			return nil
+		}
+		if tx.GotThrough.After(t.CallEndedAt) || tx.CalledBack.After(t.CallEndedAt) {
+			tx.set(t, Cancelled, rules.Reached, "the caller has been reached")
+			return nil
+		}
+		if tx.RepliedAt.After(t.CreatedAt) {
+			tx.set(t, Cancelled, rules.Replied, "the caller has replied: that conversation goes on")
+			return nil
+		}
+		tx.Caller.Open = slices.DeleteFunc(tx.Caller.Open, func(id string) bool { return id == t.ID })
+		tx.Caller.Tasks = append(tx.Caller.Tasks, t.ID)
+		tx.set(t, Waiting, "", "the caller has not been reached")
+		tx.also = append(tx.also, timer(t.ID, t.Deadline))
+		s.tellOwner(tx, t)
+		return nil
+	})
+}
+
+// job is j as one of the transaction's jobs, to be stored on version seq.
+func (tx *callerTx) job(j *Job, seq uint64) *Job {
+	tx.seqs[j.ID] = seq
+	for i, have := range tx.Open {
+		if have.ID == j.ID {
+			tx.Open[i] = j
+			return j
+		}
+	}
+	tx.Open = append(tx.Open, j)
+	return j
+}
+
+// ErrOver is the answer to ending a job that has ended.
+var ErrOver = errors.New("the job is over")
+
+// End ends a job by hand: a planned text or task is cancelled, an open task is done.
+func End(ctx context.Context, nc *nats.Conn, id, by string) error {
+	for {
+		var j Job
+		seq, err := read(ctx, nc, Stream, jobSubject(id), &j)
+		switch {
+		case err != nil:
+			return err
+		case seq == 0:
+			return fmt.Errorf("job %s: %w", id, bus.ErrNotFound)
+		case j.State != Scheduled && j.State != Waiting:
+			return fmt.Errorf("job %s is %s: %w", id, j.State, ErrOver)
+		}
+		j.Why, j.Because, j.UpdatedAt = "by_hand", "ended by "+by, time.Now().UTC()
+		if j.State = Cancelled; j.Kind == Task && by != "" {
+			j.State = Done
+		}
+		var c Caller
+		cseq, err := read(ctx, nc, Stream, callerSubject(j.Caller), &c)
+		if err != nil {
+			return err
+		}
+		c.closed(&j)
+		m, err := record(jobSubject(id), &j, seq, jobTTL)
+		if err != nil {
+			return err
+		}
+		e, err := happened(&j)
+		if err != nil {
+			return err
+		}
+		msgs := []*nats.Msg{m, e}
+		if j.Caller != "" {
+			cm, err := record(callerSubject(j.Caller), &c, cseq, callerTTL)
+			if err != nil {
+				return err
+			}
+			msgs = append(msgs, cm)
+		}
+		if _, err = bus.Batch(ctx, nc, msgs...); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
+			return err
+		}
+	}
+}
