@@ -40,11 +40,13 @@ func (s *Sender) dueMsg(ctx context.Context, m jetstream.Msg) {
 
 // due brings a job as far as it goes now. done is false when ctx ended first:
 // then the message comes again.
-func (s *Sender) due(ctx context.Context, id string) (done bool) {
+func (s *Sender) due(ctx context.Context, id string) (done bool) { return s.bring(ctx, id, s.step) }
+
+func (s *Sender) bring(ctx context.Context, id string, step func(context.Context, string) error) (done bool) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		// What has begun is ended in order, whatever ctx says.
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.SubmitTimeout+6*requestTime)
-		err := s.step(wctx, id)
+		err := step(wctx, id)
 		cancel()
 		var again errAgain
 		switch {
@@ -90,6 +92,9 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	if jseq == 0 {
 		return nil // its record has aged out
 	}
+	if j.Kind == Notice {
+		return s.toStaff(ctx, id) // on a road of their own, so that a mail server never holds up a text
+	}
 	unlock := s.locks.lock(j.Caller)
 	defer unlock()
 	if jseq, err = read(ctx, s.opt.NC, Stream, jobSubject(id), &j); err != nil || jseq == 0 {
@@ -105,7 +110,7 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	case j.State == Submitting:
 		return s.recover(ctx, &j, jseq, now)
 	case j.State != Scheduled:
-		return nil
+		return s.settled(ctx, &j)
 	case j.DueAt.After(now.Add(5 * time.Millisecond)):
 		return errAgain{j.DueAt.Sub(now)}
 	}
@@ -126,12 +131,14 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	// On a line now? Asked first; then every call that had ended by then must have
 	// been planned, so that a call that got through cannot fall between the two.
 	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
-	var err error
-	if f.OnLine, err = s.onLine(ctx, j); err != nil {
-		return nil, err
-	}
-	if err := s.caughtUp(ctx); err != nil {
-		return nil, err
+	if j.Kind == Text { // what answers a keyword, or goes to staff, is about no call
+		var err error
+		if f.OnLine, err = s.onLine(ctx, j); err != nil {
+			return nil, err
+		}
+		if err := s.caughtUp(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if j.FollowUp {
 		if why, because, err := s.leads(ctx, j); err != nil {
@@ -157,8 +164,15 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 		return nil, err
 	}
 	why, because := "", ""
-	if j.Kind == Text { // what answers a keyword, or goes to staff, is asked for
+	switch j.Kind {
+	case Text:
 		why, because = s.opt.Rules().Recheck(f, now)
+	case Answer: // it is asked for
+		why, because = j.recheckAnswer(f.OptedOut, now)
+	case Notice:
+		if f.OptedOut {
+			why, because = rules.SaidStop, "whoever has this number has said stop"
+		}
 	}
 	if why == "" && now.After(j.FreshUntil) {
 		why, because = rules.Stale, "it is too late for it"
@@ -192,7 +206,10 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 
 	s.set(j, Submitting, "", "")
 	j.Attempt++
-	j.Owner, j.SubmittedAt, j.Transport, j.From = s.owner, now.UTC(), w.Name, w.From(j.Line)
+	j.Owner, j.SubmittedAt, j.Transport = s.owner, now.UTC(), w.Name
+	if j.Kind == Text || j.From == "" { // an answer comes from the number that was texted
+		j.From = w.From(j.Line)
+	}
 	var also []*nats.Msg
 	if j.Kind == Text && !j.Reserved {
 		j.Reserved = true
@@ -506,7 +523,7 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 		}
 		cancel()
 		if err == nil {
-			return nil
+			return s.settled(s.quit, j)
 		}
 		if !errors.Is(err, bus.ErrWrongSequence) {
 			s.opt.Log.Error("a provider's answer could not be stored; trying again", "job", j.ID, "state", j.State, "error", err)
@@ -525,10 +542,14 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 	return s.withCallerOnce(ctx, j.Caller, func(tx *callerTx) error {
 		t := tx.job(j, jseq)
 		tx.put(t)
-		if t.State == Sent || t.State == Held {
+		if t.Kind == Text && (t.State == Sent || t.State == Held) {
 			tx.LastTextAt = tx.now.UTC()
 			tx.touch()
 		}
+		if t.State == Sent {
+			tx.indexed(t)
+		}
+		tx.unreachable(t.State == Failed, Class(t.Why), t.ProviderCode)
 		if t.State == Scheduled {
 			tx.also = append(tx.also, wakeAt(t, tx.now))
 		}

@@ -25,9 +25,8 @@ type InboxOptions struct {
 	Phone func(line string) string
 	// Own reports whether a number is the office's own.
 	Own func(number string) bool
-	// Tell says who of the staff is told of a text: its words may be about anything.
-	// job is the last text to that caller, nil if none is known.
-	Tell func(line string) []rules.Staff
+	// Tell names those of the staff who are told of a text to our number.
+	Tell func(line string) []string
 	// BodiesFor is how long words are kept (30 days).
 	BodiesFor time.Duration
 	// Heard, if set, is told of each text that was taken: "reply", "stop", "machine" …
@@ -54,7 +53,7 @@ func (o *InboxOptions) defaults() error {
 		o.Own = func(string) bool { return false }
 	}
 	if o.Tell == nil {
-		o.Tell = func(string) []rules.Staff { return nil }
+		o.Tell = func(string) []string { return nil }
 	}
 	if o.BodiesFor == 0 {
 		o.BodiesFor = 30 * 24 * time.Hour
@@ -275,7 +274,7 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	}
 	// A machine's texts reach staff once in a while: the first of each spell.
 	if r.Machine == "" || known == "" {
-		tx.notify(opt.Tell(r.To), b.note(&r))
+		tx.word(opt.Tell(r.To), r.word(as))
 	}
 	return as, tx.mark(&r, as, opt.BodiesFor)
 }

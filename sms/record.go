@@ -97,6 +97,7 @@ type Job struct {
 	Staff   string `json:"staff,omitempty"`
 	Channel string `json:"channel,omitempty"`
 	Subject string `json:"subject,omitempty"`
+	Count   int    `json:"count,omitempty"` // of a digest: how many notices are in it
 
 	// What became of the text after the provider took it.
 	Delivery    Delivery  `json:"delivery,omitempty"`
@@ -150,6 +151,7 @@ func dueSubject(id string) string            { return prefix + "due." + id }
 func inSubject(id string) string             { return prefix + "in." + id }
 func pidSubject(hash string) string          { return prefix + "pid." + hash }
 func earlySubject(hash string) string        { return prefix + "early." + hash }
+func staffSubject(hash string) string        { return prefix + "staff." + hash }
 func tellSubject(id string) string           { return prefix + "tell." + id }
 func optOutSubject(k string) string          { return optOutPrefix + k }
 func eventSubject(id string, s State) string { return prefix + "event." + id + "." + string(s) }
@@ -250,12 +252,14 @@ func timer(id string, t time.Time) *nats.Msg {
 }
 
 // happened makes the event of a job's new state, for whoever listens.
-func happened(j *Job) (*nats.Msg, error) {
+func happened(j *Job) (*nats.Msg, error) { return happenedAs(j, j.State) }
+
+func happenedAs(j *Job, as State) (*nats.Msg, error) {
 	e := *j
 	e.Body = "" // what was written stays between the caller and the office
 	b, err := json.Marshal(&e)
 	if err != nil {
 		return nil, err
 	}
-	return message(eventSubject(j.ID, j.State), b, eventTTL), nil
+	return message(eventSubject(j.ID, as), b, eventTTL), nil
 }
