@@ -549,6 +549,13 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 		if t.State == Sent {
 			tx.indexed(t)
 		}
+		if t.State == Held && t.Kind != Notice {
+			names := []string{t.TaskOwner}
+			if t.TaskOwner == "" {
+				names = s.opt.Inbox.Tell(t.Line)
+			}
+			tx.tell(names, TextHeld, t)
+		}
 		tx.unreachable(t.State == Failed, Class(t.Why), t.ProviderCode)
 		if t.State == Scheduled {
 			tx.also = append(tx.also, wakeAt(t, tx.now))

@@ -203,7 +203,9 @@ func (b *inbox) reply(m Inbound) *Reply {
 		}
 	}
 	r.auto = s.opt.Inbox.Keywords.Auto(body)
-	r.hash = s.opt.Key.hash("words", strings.Join(fold(body), " "))
+	if r.Keyword == NoKeyword {
+		r.hash = s.opt.Key.hash("words", strings.Join(fold(body), " "))
+	}
 	return r
 }
 
@@ -234,7 +236,8 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	case Stop:
 		c.StopAt = now.UTC()
 		for _, j := range tx.Open {
-			if j.State == Scheduled && (j.Kind == Text || j.Kind == Answer || j.FollowUp) {
+			confirms := j.Kind == Answer && j.Message == string(Stop) // a STOP before this one
+			if j.State == Scheduled && !confirms && (j.Kind == Text || j.Kind == Answer || j.FollowUp) {
 				tx.set(j, Cancelled, rules.SaidStop, "the caller has said stop")
 			}
 		}
@@ -248,7 +251,7 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 		}
 		c.StopAt = now.UTC()
 		for _, j := range tx.Open {
-			if j.State == Scheduled && j.Kind == Answer {
+			if j.State == Scheduled && j.Kind == Answer && j.Message == string(Stop) {
 				tx.set(j, Cancelled, rules.Replied, "the caller has said start")
 			}
 		}

@@ -19,14 +19,15 @@ const (
 )
 
 // heard adds a text to those remembered, and says whether a machine sent it:
-// why, and for how long. hash stands for its words; own tells our own numbers.
+// why, and for how long. hash stands for its words,
+// empty for a keyword: whoever is annoyed says STOP three times. own: it is ours.
 func heard(before []Heard, from, hash string, auto, own bool, now time.Time) (all []Heard, machine string, long time.Duration) {
 	all = append(slices.Clone(before), Heard{At: now.UTC(), Hash: hash})
 	all = all[max(0, len(all)-heardKept):]
 	same, lately := 0, 0
 	for _, h := range all {
 		age := now.Sub(h.At)
-		if h.Hash == hash && age <= repeatWithin {
+		if hash != "" && h.Hash == hash && age <= repeatWithin {
 			same++
 		}
 		if age <= rateWithin {
