@@ -11,6 +11,11 @@
 //	                 │     └▶ failed   not taken while fresh
 //	                 └──────▶ cancelled reached, opted out, stale … before it left
 //
+// Beside texts there are tasks (a callback that staff owes a caller: scheduled ─▶
+// open ─▶ done, or cancelled), answers to keywords and notices to staff. All are
+// jobs, and a call's jobs carry its id: -1 is its first text, -2 and on are what
+// follows it, -t is the callback. Under mode: shadow texts end as shadow at once.
+//
 // Each arrow is one atomic batch in the stream SMS: the job's new record, made
 // on the very version that was read (compare and set), the caller's record and
 // an event. Acknowledgements of messages are only hints: after a kill they come
@@ -26,6 +31,20 @@
 // never submitted again by itself, except to a transport that honours the
 // job's id as an idempotency key; it is looked up where the provider can be
 // asked, else held.
+//
+// Of several transports a text takes the first that serves its region and whose
+// circuit breaker is closed. Only a definite refusal lets the next one try; what
+// one may have taken is its own for ever, and nobody else's.
+//
+// # Guards
+//
+// The rules' guards are asked when a call has ended and again when its text is
+// due. Budgets are records in the same stream, and are reserved in the batch that
+// makes a job submitting, on the very versions that the guards saw: however many
+// senders there are, a budget is never exceeded. What is counted stays counted,
+// whatever the provider says then. A breaker is a record too, so that an outage
+// outlives restarts. Whoever could not be texted in time is owed a callback: a
+// late text only puzzles.
 //
 // # Never none
 //

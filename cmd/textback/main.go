@@ -35,7 +35,8 @@ type cli struct {
 	Doctor  doctorCmd  `cmd:"" help:"Look at everything that must work: Asterisk, NATS, the daemon, the provider."`
 	Status  statusCmd  `cmd:"" help:"Ask the running daemon how it is and who is on the phone."`
 	Calls   callsCmd   `cmd:"" help:"List stored calls and what was decided for each."`
-	Texts   textsCmd   `cmd:"" help:"List texts; settle those whose fate is not known."`
+	Texts   textsCmd   `cmd:"" help:"List texts; cancel one that is still to come; settle those whose fate is not known."`
+	Tasks   tasksCmd   `cmd:"" help:"List the callbacks that are owed, and end them."`
 	Optout  optoutCmd  `cmd:"" help:"Keep the list of numbers that are never texted."`
 	Demo    demoCmd    `cmd:"" help:"Play recorded calls of a real PBX through everything; the texts are printed."`
 	Version versionCmd `cmd:"" help:"Print the version."`

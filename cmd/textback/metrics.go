@@ -24,6 +24,7 @@ type metrics struct {
 	calls     *prometheus.CounterVec // direction: inbound, outbound; outcome: pbx.Outcomes
 	texts     *prometheus.CounterVec // state: sent, failed, held, suppressed, cancelled, retried; why: an error class or the reason of a suppression
 	submit    prometheus.Histogram
+	transport *prometheus.GaugeVec // transport: as in sms.transport
 
 	mu     sync.Mutex
 	pbx    string
@@ -46,10 +47,20 @@ func newMetrics() *metrics {
 		calls:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "textback_calls_total", Help: "Finished outside calls."}, []string{"direction", "outcome"}),
 		texts:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "textback_texts_total", Help: "What became of texts."}, []string{"state", "why"}),
 		submit:    prometheus.NewHistogram(prometheus.HistogramOpts{Name: "textback_submit_seconds", Help: "How long the provider took to answer.", Buckets: prometheus.ExponentialBuckets(0.005, 2, 14)}),
+		transport: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "textback_transport_up", Help: "1 while texts may leave by the transport; 0 while its circuit breaker is open."}, []string{"transport"}),
 	}
-	m.reg.MustRegister(m.attached, m.events, m.badEvents, m.lag, m.queue, m.backlog, m.stored, m.calls, m.texts, m.submit,
+	m.reg.MustRegister(m.attached, m.events, m.badEvents, m.lag, m.queue, m.backlog, m.stored, m.calls, m.texts, m.submit, m.transport,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// transportWorks notes that a way out works, or that its breaker is open.
+func (m *metrics) transportWorks(way string, works bool) {
+	up := 0.0
+	if works {
+		up = 1
+	}
+	m.transport.WithLabelValues(way).Set(up)
 }
 
 func (m *metrics) setPBX(s string) {

@@ -35,15 +35,35 @@ func (d *serving) sender(ctx context.Context, nc *nats.Conn, transport sms.Trans
 		Alone:          cfg.NATS.URL == "",
 		ShowNumbers:    cfg.Log.ShowNumbers,
 		Log:            d.log.With("part", "sender"),
+		BreakerMoved:   d.m.transportWorks,
 		Observe:        func(j *sms.Job) { d.m.texts.WithLabelValues(string(j.State), j.Why).Inc() },
 		Submitted:      func(took time.Duration) { d.m.submit.Observe(took.Seconds()) },
 	})
 }
 
-// countJobs counts jobs by state.
-func countJobs(ctx context.Context, nc *nats.Conn) (map[string]int, error) {
-	n := map[string]int{}
-	err := sms.Jobs(ctx, nc, func(j *sms.Job) { n[string(j.State)]++ })
+// jobCount is what a glance at the outbox shows.
+type jobCount struct {
+	Texts map[string]int    `json:"texts"`              // by state
+	Tasks map[string]int    `json:"tasks"`              // "open", "late"
+	Down  map[string]string `json:"breakers,omitempty"` // transports that texts wait for, and why
+}
+
+func countJobs(ctx context.Context, nc *nats.Conn) (n jobCount, err error) {
+	n = jobCount{Texts: map[string]int{}, Tasks: map[string]int{}}
+	if err := sms.Jobs(ctx, nc, func(j *sms.Job) {
+		switch {
+		case j.Kind == sms.Text:
+			n.Texts[string(j.State)]++
+		case j.Kind == sms.Task && j.State == sms.Waiting:
+			n.Tasks["open"]++
+			if j.Late {
+				n.Tasks["late"]++
+			}
+		}
+	}); err != nil {
+		return n, err
+	}
+	n.Down, err = sms.Breakers(ctx, nc)
 	return n, err
 }
 
@@ -70,6 +90,7 @@ type textsCmd struct {
 	Settle  string `placeholder:"JOB" help:"Settle a held text by hand; needs --sent or --not-sent."`
 	Sent    bool   `xor:"fate" help:"With --settle: the provider did send it."`
 	NotSent bool   `name:"not-sent" xor:"fate" help:"With --settle: it was not sent, and shall not be."`
+	Cancel  string `placeholder:"JOB" help:"Cancel a text that is still to come, such as a follow-up."`
 }
 
 // Run lists texts, or settles one.
@@ -91,10 +112,13 @@ func (c textsCmd) Run(ctx context.Context, con console) error {
 		}
 		return sms.Resolve(ctx, nc, c.Settle, c.Sent)
 	}
+	if c.Cancel != "" {
+		return sms.End(ctx, nc, c.Cancel, "admin")
+	}
 	tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "UPDATED\tTO\tSTATE\tWHY\tRULE\tTEXT\tJOB")
 	err = sms.Jobs(ctx, nc, func(j *sms.Job) {
-		if c.Held && j.State != sms.Held {
+		if c.Held && j.State != sms.Held || j.Kind == sms.Task {
 			return
 		}
 		why := j.Because

@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"text/tabwriter"
@@ -98,7 +100,7 @@ func (s statusCmd) Run(ctx context.Context, con console) error {
 		return err
 	}
 	var live []bus.Live
-	var jobs map[string]int
+	var jobs jobCount
 	if nc, err := openNATS(ctx, cfg, bus.Admin); err != nil {
 		h.Parts["calls"] = err.Error()
 	} else {
@@ -115,8 +117,8 @@ func (s statusCmd) Run(ctx context.Context, con console) error {
 	if s.JSON {
 		out := struct {
 			*health
-			Live  []event.Event  `json:"live"`
-			Texts map[string]int `json:"texts"`
+			Live []event.Event `json:"live"`
+			jobCount
 		}{h, []event.Event{}, jobs}
 		for _, l := range live {
 			out.Live = append(out.Live, event.New(l.Call, l.Refreshed))
@@ -135,7 +137,7 @@ func (s statusCmd) Run(ctx context.Context, con console) error {
 	return nil
 }
 
-func (s statusCmd) print(con console, h *health, live []bus.Live, jobs map[string]int) {
+func (s statusCmd) print(con console, h *health, live []bus.Live, jobs jobCount) {
 	word := "well"
 	if !h.OK {
 		word = "NOT WELL"
@@ -149,8 +151,16 @@ func (s statusCmd) print(con console, h *health, live []bus.Live, jobs map[strin
 	for _, p := range parts {
 		fmt.Fprintf(con.out, "  %-8s %s\n", p, h.Parts[p])
 	}
+	texts := jobs.Texts
 	fmt.Fprintf(con.out, "texts of the last 90 days: %d sent, %d waiting, %d held for you, %d failed, %d not sent by decision\n",
-		jobs["sent"], jobs["scheduled"]+jobs["submitting"], jobs["held"], jobs["failed"], jobs["suppressed"]+jobs["cancelled"])
+		texts["sent"], texts["scheduled"]+texts["submitting"], texts["held"], texts["failed"], texts["suppressed"]+texts["cancelled"])
+	if n := texts["shadow"]; n > 0 {
+		fmt.Fprintf(con.out, "  and %d that mode: shadow only recorded\n", n)
+	}
+	for _, way := range slices.Sorted(maps.Keys(jobs.Down)) {
+		fmt.Fprintf(con.out, "texts wait: %s\n", jobs.Down[way])
+	}
+	fmt.Fprintf(con.out, "%d callbacks are owed, %d of them late ('textback tasks')\n", jobs.Tasks["open"], jobs.Tasks["late"])
 	fmt.Fprintf(con.out, "%d calls in progress\n", len(live))
 	for _, l := range live {
 		who := l.Caller.Number
