@@ -27,8 +27,6 @@ type InboxOptions struct {
 	Own func(number string) bool
 	// Tell names those of the staff who are told of a text to our number.
 	Tell func(line string) []string
-	// BodiesFor is how long words are kept (30 days).
-	BodiesFor time.Duration
 	// Heard, if set, is told of each text that was taken: "reply", "stop", "machine" …
 	Heard func(transport, as string)
 }
@@ -54,9 +52,6 @@ func (o *InboxOptions) defaults() error {
 	}
 	if o.Tell == nil {
 		o.Tell = func(string) []string { return nil }
-	}
-	if o.BodiesFor == 0 {
-		o.BodiesFor = 30 * 24 * time.Hour
 	}
 	if o.Heard == nil {
 		o.Heard = func(string, string) {}
@@ -279,7 +274,7 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	if r.Machine == "" || known == "" {
 		tx.word(opt.Tell(r.To), r.word(as))
 	}
-	return as, tx.mark(&r, as, opt.BodiesFor)
+	return as, tx.mark(&r, as, tx.s.opt.Retention.bodies())
 }
 
 // replied joins a reply to the episode: it goes on, and what was planned in case

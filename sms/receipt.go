@@ -132,7 +132,7 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			tx.indexed(t)
 			tx.unreachable(learned != "", learned, t.ProviderCode)
 			if t.Delivery == Delivered || t.Delivery == Undelivered {
-				e, err := happenedAs(t, State(t.Delivery))
+				e, err := happenedAs(t, State(t.Delivery), s.opt.Retention.numbers())
 				if err != nil {
 					return err
 				}

@@ -161,7 +161,7 @@ const (
 	jobTTL    = 90 * 24 * time.Hour
 	callerTTL = 60 * 24 * time.Hour
 	dueTTL    = 48 * time.Hour
-	eventTTL  = 400 * 24 * time.Hour
+	eventTTL  = DefaultNumbers      // events name whom they are about
 	inTTL     = 90 * 24 * time.Hour // how long a text that is offered again is known
 	pidTTL    = 30 * 24 * time.Hour // how long a receipt finds its text
 	earlyTTL  = time.Hour           // how long a receipt waits for our own record of its text
@@ -252,14 +252,14 @@ func timer(id string, t time.Time) *nats.Msg {
 }
 
 // happened makes the event of a job's new state, for whoever listens.
-func happened(j *Job) (*nats.Msg, error) { return happenedAs(j, j.State) }
+func happened(j *Job) (*nats.Msg, error) { return happenedAs(j, j.State, eventTTL) }
 
-func happenedAs(j *Job, as State) (*nats.Msg, error) {
+func happenedAs(j *Job, as State, ttl time.Duration) (*nats.Msg, error) {
 	e := *j
-	e.Body = "" // what was written stays between the caller and the office
+	e.Body, e.Subject = "", "" // what was written stays between the caller and the office
 	b, err := json.Marshal(&e)
 	if err != nil {
 		return nil, err
 	}
-	return message(eventSubject(j.ID, as), b, eventTTL), nil
+	return message(eventSubject(j.ID, as), b, ttl), nil
 }

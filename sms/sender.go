@@ -57,6 +57,8 @@ type SenderOptions struct {
 	Inbox   InboxOptions  // how texts that arrive are taken
 	Notices NoticeOptions // how staff is told
 
+	Retention Retention // how long words and numbers are kept
+
 	BreakAfter int           // failures in a row that open a way's breaker (5)
 	BreakPause time.Duration // for so long at first, longer each time (30 s, up to 10 min)
 
@@ -158,7 +160,8 @@ func (s *Sender) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.opt.SubmitTimeout, stop) })()
 	s.audit(ctx, true)
 	var loops sync.WaitGroup
-	loops.Add(4)
+	loops.Add(5)
+	go func() { defer loops.Done(); s.retain(ctx) }()
 	go func() { defer loops.Done(); s.consume(ctx, js, bus.CallsStream, "planner", s.planMsg) }()
 	go func() { defer loops.Done(); s.consume(ctx, js, Stream, "staff", s.tellMsg) }()
 	go func() { defer loops.Done(); s.consume(ctx, js, Stream, "sender", s.dueMsg) }()
@@ -428,7 +431,7 @@ func (s *Sender) jobMsgs(j *Job, seq uint64) ([]*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := happened(j)
+	e, err := happenedAs(j, j.State, s.opt.Retention.numbers())
 	if err != nil {
 		return nil, err
 	}
