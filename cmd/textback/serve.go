@@ -112,6 +112,7 @@ type serving struct {
 	m          *metrics
 	rules      atomic.Pointer[rules.Rules]
 	configPath string
+	inbox      *inboundMetrics
 }
 
 // run starts the parts in order, waits, and stops them in the reverse order.
@@ -198,11 +199,19 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 			return err
 		}
 		defer nc.Close()
-		sender, err := d.sender(ctx, nc, transport)
+		way := sms.Way{Name: cfg.SMS.Transport, Transport: transport, From: cfg.Sender}
+		sender, err := d.sender(ctx, nc, way)
+		if err != nil {
+			return err
+		}
+		parts, err := d.inbound(sender, []sms.Way{way})
 		if err != nil {
 			return err
 		}
 		half("sender", sender.Run)
+		for _, p := range parts {
+			half(p.name, p.run)
+		}
 	}
 	go d.systemd(ctx, ready, w)
 	hup := make(chan os.Signal, 1)
@@ -248,10 +257,10 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	if d.cfg.NATS.URL != "" {
 		d.log.Warn("an external NATS server must run with jetstream { sync_interval: always }, or a power cut there can lose or repeat texts; this cannot be seen from here", "server", nc.ConnectedServerVersion())
 	}
-	if err := bus.EnsureStreams(cctx, nc, d.log); err != nil {
+	if err := bus.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Retention.Numbers); err != nil {
 		return err
 	}
-	return sms.EnsureStreams(cctx, nc, d.log)
+	return sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep())
 }
 
 // transport builds the way out.

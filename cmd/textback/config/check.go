@@ -48,6 +48,7 @@ func (c *Config) check(r *report) {
 	c.checkPBX(r)
 	c.checkLines(r)
 	c.checkSMS(r)
+	c.checkInbound(r)
 	c.checkNATS(r)
 	c.HTTP.Listen = listen(r, strict.At("http", "listen"), c.HTTP.Listen, "metrics and health have no password")
 	if _, ok := levels[c.Log.Level]; !ok {
@@ -343,13 +344,19 @@ func listen(r *report, where strict.Path, addr, why string) string {
 	if addr == off {
 		return ""
 	}
-	host, port, err := net.SplitHostPort(addr)
+	addr = address(r, where, addr)
+	if host, _, err := net.SplitHostPort(addr); err == nil && !loopbackHost(host) {
+		r.Warning(where, "%s is open to the network: %s", addr, why)
+	}
+	return addr
+}
+
+// address is an address to listen on, empty if it is none.
+func address(r *report, where strict.Path, addr string) string {
+	_, port, err := net.SplitHostPort(addr)
 	if n, e := strconv.Atoi(port); err != nil || e != nil || n < 0 || n > 65535 {
 		r.Problem(where, "%q is not an address to listen on: use 127.0.0.1:PORT, or off", addr)
 		return ""
-	}
-	if !loopbackHost(host) {
-		r.Warning(where, "%s is open to the network: %s", addr, why)
 	}
 	return addr
 }

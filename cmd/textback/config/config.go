@@ -26,6 +26,11 @@ type Config struct {
 	NATS  NATS   `yaml:"nats"`
 	HTTP  HTTP   `yaml:"http"`
 	Log   Log    `yaml:"log"`
+
+	Webhooks  Webhooks  `yaml:"webhooks"`
+	Notify    Notify    `yaml:"notify"`
+	Retention Retention `yaml:"retention"`
+	OptOuts   OptOuts   `yaml:"optouts"`
 }
 
 // PBX says where calls are seen.
@@ -100,6 +105,10 @@ type SMS struct {
 	GotThroughTalk time.Duration `yaml:"got_through_talk"`
 	File           File          `yaml:"file"`
 	Twilio         Twilio        `yaml:"twilio"`
+
+	Replies Replies `yaml:"replies"`
+	// OptOutHandledBy says who hears STOP where the transport brings no replies.
+	OptOutHandledBy string `yaml:"opt_out_handled_by"`
 }
 
 // The values of SMS.Transport.
@@ -166,7 +175,7 @@ const off = "off"
 
 // defaults returns what an empty textback.yaml means.
 func defaults() *Config {
-	return &Config{
+	c := &Config{
 		Site:   "office",
 		Region: "US",
 		Rules:  "rules.yaml",
@@ -183,6 +192,8 @@ func defaults() *Config {
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},
 		Log:  Log{Level: "info", Format: "text"},
 	}
+	c.inboundDefaults()
+	return c
 }
 
 // Defaults fills in what an empty pbx.asterisk means.
