@@ -22,26 +22,29 @@ import (
 // dueMsg looks at the job that a due message names. The message itself proves
 // nothing: timers fire twice, acknowledgements get lost.
 func (s *Sender) dueMsg(ctx context.Context, m jetstream.Msg) {
-	id := strings.TrimPrefix(m.Subject(), prefix+"due.")
+	s.woken(ctx, m, "due.", s.slots, s.step)
+}
+
+// woken brings the job that m names on, once there is a slot for it.
+func (s *Sender) woken(ctx context.Context, m jetstream.Msg, kind string, slots chan struct{}, step func(context.Context, string) error) {
+	id := strings.TrimPrefix(m.Subject(), prefix+kind)
 	select {
-	case s.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return
 	}
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
-		defer func() { <-s.slots }()
-		if s.due(ctx, id) {
+		defer func() { <-slots }()
+		if s.bring(ctx, id, step) {
 			_ = m.Ack()
 		}
 	}()
 }
 
-// due brings a job as far as it goes now. done is false when ctx ended first:
-// then the message comes again.
-func (s *Sender) due(ctx context.Context, id string) (done bool) { return s.bring(ctx, id, s.step) }
-
+// bring takes steps with a job as far as it goes now. done is false when ctx ended
+// first: then the message comes again.
 func (s *Sender) bring(ctx context.Context, id string, step func(context.Context, string) error) (done bool) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		// What has begun is ended in order, whatever ctx says.

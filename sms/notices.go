@@ -137,6 +137,9 @@ func (tx *callerTx) word(names []string, w wording) {
 			told[where] = true
 			j := &Job{ID: w.about + "-n" + tx.s.opt.Key.hash("notice", string(w.word), name, ch)[:8], Kind: Notice, Call: w.call, Site: tx.s.opt.Site, Caller: w.caller, To: w.number, Line: w.line,
 				Message: string(w.word), Staff: name, Channel: ch, Subject: w.subject, Body: w.body, CreatedAt: tx.now.UTC(), DueAt: tx.now.UTC(), FreshUntil: tx.now.Add(noticeFresh).UTC()}
+			if tx.s.exists(j.ID) {
+				continue // told before: the matter has come up twice
+			}
 			if ch == ByMobileText {
 				tx.s.toMobile(j, st, w.short)
 				j.FreshUntil = tx.now.Add(textNoticeFresh).UTC()
@@ -146,6 +149,16 @@ func (tx *callerTx) word(names []string, w wording) {
 			tx.also = append(tx.also, message(tellSubject(j.ID), nil, dueTTL))
 		}
 	}
+}
+
+// exists reports whether there is a job of that id. When that cannot be read, the
+// batch finds out.
+func (s *Sender) exists(id string) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), requestTime)
+	defer cancel()
+	var j Job
+	seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
+	return err == nil && seq > 0
 }
 
 // channels are the ways in which st can be reached.
@@ -181,20 +194,7 @@ func (s *Sender) toStaff(ctx context.Context, id string) error {
 
 // tellMsg looks at the notice that a message names, as dueMsg does at a text.
 func (s *Sender) tellMsg(ctx context.Context, m jetstream.Msg) {
-	id := strings.TrimPrefix(m.Subject(), prefix+"tell.")
-	select {
-	case s.tellers <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		defer func() { <-s.tellers }()
-		if s.bring(ctx, id, s.stepNotice) {
-			_ = m.Ack()
-		}
-	}()
+	s.woken(ctx, m, "tell.", s.tellers, s.stepNotice)
 }
 
 // stepNotice brings a notice as far as it goes now.

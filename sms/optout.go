@@ -197,8 +197,20 @@ func (o *OptOuts) Set(ctx context.Context, number string, out bool, source strin
 }
 
 func (o *OptOuts) set(ctx context.Context, x OptOut) error {
-	if err := o.declare(ctx, x, anySeq); err != nil {
+	var have OptOut
+	if _, err := read(ctx, o.nc, OptOutStream, optOutSubject(x.Key), &have); err != nil {
 		return err
+	}
+	// Who is out stays out with what is known of it: when they said so, and by which text.
+	if known := have.Out && x.Out && (have.Number != "" || x.Number == "" || !o.numbers); !known {
+		if have.Out && x.Out {
+			number := x.Number
+			x = have
+			x.Number = number
+		}
+		if err := o.declare(ctx, x, anySeq); err != nil {
+			return err
+		}
 	}
 	for {
 		var c Caller

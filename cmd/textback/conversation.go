@@ -12,37 +12,19 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"textback/cmd/textback/config"
-	"textback/pbx/bus"
-	"textback/pbx/number"
 	"textback/sms"
 )
 
 // withNumber gives f a number as it is stored, NATS and the key of callers.
-func withNumber(ctx context.Context, con console, path, raw string, f func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key, e164 string) error) error {
-	cfg, err := loadWiring(con, path)
-	if err != nil {
-		return err
-	}
-	e164 := raw
-	if raw != "" {
-		p := number.Parse(raw, cfg.Region)
-		if p.Kind != number.External {
-			return fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", raw, cfg.Region)
+func withNumber(ctx context.Context, con console, path, raw string, f func(ctx context.Context, nc *nats.Conn, key sms.Key, number string) error) error {
+	return withKey(ctx, con, path, 2*time.Minute, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) (err error) {
+		if raw != "" {
+			if raw, err = e164(raw, cfg.Region); err != nil {
+				return err
+			}
 		}
-		e164 = p.E164
-	}
-	nc, err := openNATS(ctx, cfg, bus.Admin)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	key, err := sms.LoadKey(cfg.StateDir)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
-	defer cancel()
-	return f(ctx, cfg, nc, key, e164)
+		return f(ctx, nc, key, raw)
+	})
 }
 
 type repliesCmd struct {
@@ -54,10 +36,10 @@ type repliesCmd struct {
 
 // Run lists conversations that callers have written in, the newest last; or shows one.
 func (c repliesCmd) Run(ctx context.Context, con console) error {
-	return withNumber(ctx, con, c.Config, c.Number, func(ctx context.Context, _ *config.Config, nc *nats.Conn, key sms.Key, e164 string) error {
+	return withNumber(ctx, con, c.Config, c.Number, func(ctx context.Context, nc *nats.Conn, key sms.Key, number string) error {
 		who := ""
-		if e164 != "" {
-			who = key.Caller(e164)
+		if number != "" {
+			who = key.Caller(number)
 		}
 		all, err := sms.Conversation(ctx, nc, who)
 		if err != nil {
@@ -75,7 +57,7 @@ func (c repliesCmd) Run(ctx context.Context, con console) error {
 			return nil
 		}
 		if who != "" {
-			printConversation(con, all, e164)
+			printConversation(con, all, number)
 			return nil
 		}
 		// One line a conversation: the last that they wrote, and how many.
@@ -111,9 +93,9 @@ func (c repliesCmd) Run(ctx context.Context, con console) error {
 	})
 }
 
-func printConversation(con console, all []*sms.Said, e164 string) {
+func printConversation(con console, all []*sms.Said, number string) {
 	if len(all) == 0 {
-		fmt.Fprintln(con.out, "nothing is kept of a conversation with", e164)
+		fmt.Fprintln(con.out, "nothing is kept of a conversation with", number)
 	}
 	day := ""
 	for _, x := range all {
@@ -162,16 +144,16 @@ type forgetCmd struct {
 
 // Run makes textback forget a number and says what it did.
 func (c forgetCmd) Run(ctx context.Context, con console) error {
-	return withNumber(ctx, con, c.Config, c.Number, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key, e164 string) error {
+	return withNumber(ctx, con, c.Config, c.Number, func(ctx context.Context, nc *nats.Conn, key sms.Key, number string) error {
 		if !c.Yes {
-			fmt.Fprintf(con.out, "Forget all calls, texts and words of %s? This cannot be undone. [y/N] ", e164)
+			fmt.Fprintf(con.out, "Forget all calls, texts and words of %s? This cannot be undone. [y/N] ", number)
 			var answer string
 			if _, err := fmt.Fscanln(con.in, &answer); err != nil || !strings.HasPrefix(strings.ToLower(answer), "y") {
 				fmt.Fprintln(con.out, "nothing was done")
 				return errNotOK
 			}
 		}
-		did, err := sms.Forget(ctx, nc, key, e164)
+		did, err := sms.Forget(ctx, nc, key, number)
 		if did != nil {
 			fmt.Fprintf(con.out, "forgotten: %d calls, %d texts of conversations, words and number in %d jobs; %d planned were cancelled\n", did.Calls, did.Said, did.Texts, did.Cancelled)
 		}
@@ -201,8 +183,8 @@ type exportCmd struct {
 
 // Run prints all that is known of a number as JSON.
 func (c exportCmd) Run(ctx context.Context, con console) error {
-	return withNumber(ctx, con, c.Config, c.Number, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key, e164 string) error {
-		k, err := sms.Export(ctx, nc, key, e164)
+	return withNumber(ctx, con, c.Config, c.Number, func(ctx context.Context, nc *nats.Conn, key sms.Key, number string) error {
+		k, err := sms.Export(ctx, nc, key, number)
 		if err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"textback/cmd/textback/config"
 	"textback/rules"
 	"textback/sms"
 	"textback/sms/notify"
@@ -84,7 +85,7 @@ func (d *serving) listening(opt *sms.SenderOptions) error {
 			}
 			return rules.Staff{}, false
 		}}
-	if cfg.OptOuts.Store == "number" {
+	if cfg.OptOuts.Store == config.StoreNumber {
 		opt.OptOuts.KeepNumbers()
 	}
 	return nil

@@ -13,6 +13,9 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
+	"textback/cmd/textback/config"
 	"textback/pbx/bus"
 	"textback/pbx/number"
 	"textback/sms"
@@ -71,15 +74,15 @@ func (c optoutCheckCmd) Run(ctx context.Context, con console) error {
 
 func withOptOuts(ctx context.Context, con console, path string, numbers []string, f func(context.Context, *sms.OptOuts, string) error) error {
 	return openOptOuts(ctx, con, path, 30*time.Second, func(ctx context.Context, outs *sms.OptOuts, region string) error {
-		var e164 []string
+		var all []string
 		for _, n := range numbers {
-			p := number.Parse(n, region)
-			if p.Kind != number.External {
-				return fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", n, region)
+			n, err := e164(n, region)
+			if err != nil {
+				return err
 			}
-			e164 = append(e164, p.E164)
+			all = append(all, n)
 		}
-		for _, n := range e164 {
+		for _, n := range all {
 			if err := f(ctx, outs, n); err != nil {
 				return err
 			}
@@ -89,6 +92,20 @@ func withOptOuts(ctx context.Context, con console, path string, numbers []string
 }
 
 func openOptOuts(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, outs *sms.OptOuts, region string) error) error {
+	return withKey(ctx, con, path, within, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error {
+		outs, err := sms.OpenOptOuts(ctx, nc, key, cfg.StateDir)
+		if err != nil {
+			return err
+		}
+		if cfg.OptOuts.Store == config.StoreNumber {
+			outs.KeepNumbers()
+		}
+		return f(ctx, outs, cfg.Region)
+	})
+}
+
+// withKey gives f the wiring, NATS as an admin, and the key of callers.
+func withKey(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error) error {
 	cfg, err := loadWiring(con, path)
 	if err != nil {
 		return err
@@ -104,14 +121,16 @@ func openOptOuts(ctx context.Context, con console, path string, within time.Dura
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	outs, err := sms.OpenOptOuts(ctx, nc, key, cfg.StateDir)
-	if err != nil {
-		return err
+	return f(ctx, cfg, nc, key)
+}
+
+// e164 is what an admin wrote as it is stored.
+func e164(raw, region string) (string, error) {
+	p := number.Parse(raw, region)
+	if p.Kind != number.External {
+		return "", fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", raw, region)
 	}
-	if cfg.OptOuts.Store == "number" {
-		outs.KeepNumbers()
-	}
-	return f(ctx, outs, cfg.Region)
+	return p.E164, nil
 }
 
 type optoutListCmd struct {
