@@ -87,7 +87,7 @@ type Reply struct {
 	lang  string
 	hash  string
 	auto  bool
-	again bool // a STOP of somebody who had said so, or a START with nothing to lift
+	idle  bool // a START with nothing to lift
 	byOut bool // the carrier has heard the keyword, and answered
 }
 
@@ -122,11 +122,11 @@ func (b *inbox) Received(ctx context.Context, m Inbound) error {
 	// STOP first of all, before anything that could fail: a submission that has not
 	// begun yet cannot begin once the caller's record is stored below.
 	if r.Keyword == Stop && r.From != "" {
-		again, err := s.opt.OptOuts.stop(ctx, OptOut{Key: r.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByKeyword, By: r.ID, Said: r.At, Number: r.From})
+		carrier, err := s.opt.OptOuts.stop(ctx, OptOut{Key: r.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByKeyword, By: r.ID, Said: r.At, Number: r.From})
 		if err != nil {
 			return err
 		}
-		r.again = again
+		r.byOut = r.byOut || carrier
 	}
 	said := &Said{ID: r.ID, Way: SaidIn, At: r.ReceivedAt, Caller: r.Caller, Number: r.From, Line: r.To, Body: r.Body, Media: r.Media, Transport: r.Transport, Keyword: r.Keyword}
 	if err := said.keep(ctx, s.opt.NC); err != nil {
@@ -141,7 +141,7 @@ func (b *inbox) Received(ctx context.Context, m Inbound) error {
 		if err != nil {
 			return err
 		}
-		r.again = !lifted
+		r.idle = !lifted
 	}
 	as := ""
 	err := s.withCaller(ctx, r.Caller, func(tx *callerTx) error {
@@ -225,7 +225,7 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	}
 	tx.touch()
 
-	mayAnswer := !r.byOut && !b.traits.AnswersStop && r.Machine == "" && r.From != "" && !r.again
+	mayAnswer := !r.byOut && !b.traits.AnswersStop && r.Machine == "" && r.From != ""
 	as = string(r.Keyword)
 	switch r.Keyword {
 	case Stop:
@@ -236,15 +236,16 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 				tx.set(j, Cancelled, rules.SaidStop, "the caller has said stop")
 			}
 		}
-		if mayAnswer {
+		if mayAnswer && !c.StopTold {
 			err = b.answer(tx, &r)
 		}
+		c.StopTold = c.StopTold || mayAnswer || r.byOut || b.traits.AnswersStop
 	case Start:
-		if r.again {
+		if r.idle {
 			as = "reply" // nothing to lift: they say something else
 			break
 		}
-		c.StopAt = now.UTC()
+		c.StopAt, c.StopTold = now.UTC(), false
 		for _, j := range tx.Open {
 			if j.State == Scheduled && j.Kind == Answer && j.Message == string(Stop) {
 				tx.set(j, Cancelled, rules.Replied, "the caller has said start")

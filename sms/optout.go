@@ -252,28 +252,26 @@ func (o *OptOuts) declare(ctx context.Context, x OptOut, seq uint64) error {
 	return o.publish(ctx, x, seq)
 }
 
-// stop puts a caller on the list whose text x.By says so. again is true when an
-// earlier text had put them there: then they have had their confirmation.
-func (o *OptOuts) stop(ctx context.Context, x OptOut) (again bool, err error) {
+// stop puts a caller on the list whose text says so. carrier is true when they
+// were on it because the carrier had told us, and so them.
+func (o *OptOuts) stop(ctx context.Context, x OptOut) (carrier bool, err error) {
 	for {
-		again = false
 		var have OptOut
 		seq, err := read(ctx, o.nc, OptOutStream, optOutSubject(x.Key), &have)
 		if err != nil {
 			return false, err
 		}
 		now := x
-		if have.Out && (have.Source == ByKeyword || have.Source == ByCarrier) {
-			again = have.By != x.By
+		if carrier = have.Out && have.Source == ByCarrier; carrier || have.Out && have.Source == ByKeyword {
 			if !x.Said.After(have.Said) {
-				return again, nil
+				return carrier, nil
 			}
-			// Who is owed the confirmation stays; a START from before this one lifts nothing.
+			// Said again: a START from before this one lifts nothing.
 			now = have
 			now.At, now.Said = x.At, x.Said
 		}
 		if err = o.declare(ctx, now, seq); !errors.Is(err, bus.ErrWrongSequence) {
-			return again, err
+			return carrier, err
 		}
 	}
 }

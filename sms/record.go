@@ -127,7 +127,8 @@ type Caller struct {
 	Heard       []Heard     `json:"heard,omitempty"`      // their last texts, to tell a machine by
 	Machine     string      `json:"machine,omitempty"`    // why a machine is at the other end; empty: a person
 	MachineTill time.Time   `json:"machine_till,omitzero"`
-	HelpedAt    time.Time   `json:"helped_at,omitzero"` // when HELP was last answered
+	HelpedAt    time.Time   `json:"helped_at,omitzero"`  // when HELP was last answered
+	StopTold    bool        `json:"stop_told,omitempty"` // their STOP is confirmed; until they say START
 }
 
 // Heard is one text of a caller's, without its words.
