@@ -358,6 +358,9 @@ func (r *Rules) Business() string { return r.file.Business.Name }
 // Zone is the business's time zone.
 func (r *Rules) Zone() *time.Location { return r.zone }
 
+// Regions are those whose numbers are texted (ISO 3166).
+func (r *Rules) Regions() []string { return slices.Clone(r.file.Regions) }
+
 // Shadow tells whether decisions are recorded only (mode: shadow).
 func (r *Rules) Shadow() bool { return r.file.Mode == "shadow" }
 

@@ -401,7 +401,7 @@ func TestRetriesWhatWasNotTaken(t *testing.T) {
 			return false
 		}
 		if j.State == Scheduled {
-			_ = s.due(o.ctx(), j.ID) // its timer, ahead of the wall clock
+			_ = s.bring(o.ctx(), j.ID, s.step) // its timer, ahead of the wall clock
 		}
 		return j.State == Sent && j.Attempt == 3
 	})

@@ -17,6 +17,7 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/sms"
 )
 
 type doctorCmd struct{ configFlag }
@@ -198,7 +199,7 @@ func (d *doctor) nats(ctx context.Context, cfg *config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	d.say("nats", bus.CheckServer(ctx, nc), "version "+nc.ConnectedServerVersion())
-	for _, s := range []string{bus.CallsStream, bus.LiveStream, "SMS", "OPTOUT"} {
+	for _, s := range []string{bus.CallsStream, bus.LiveStream, sms.Stream, sms.OptOutStream, sms.ConvStream} {
 		if _, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+s, nil); err != nil {
 			d.say("stream", fmt.Errorf("%s: %w", s, err), "")
 		}

@@ -37,6 +37,9 @@ type cli struct {
 	Calls   callsCmd   `cmd:"" help:"List stored calls and what was decided for each."`
 	Texts   textsCmd   `cmd:"" help:"List texts; cancel one that is still to come; settle those whose fate is not known."`
 	Tasks   tasksCmd   `cmd:"" help:"List the callbacks that are owed, and end them."`
+	Replies repliesCmd `cmd:"" help:"List what callers have written lately, or the conversation with one of them."`
+	Export  exportCmd  `cmd:"" help:"Print all that is known of a number, as JSON."`
+	Forget  forgetCmd  `cmd:"" help:"Forget a number: its calls, texts and words. Its opt-out stays."`
 	Optout  optoutCmd  `cmd:"" help:"Keep the list of numbers that are never texted."`
 	Demo    demoCmd    `cmd:"" help:"Play recorded calls of a real PBX through everything; the texts are printed."`
 	Version versionCmd `cmd:"" help:"Print the version."`

@@ -113,6 +113,7 @@ type serving struct {
 	rules      atomic.Pointer[rules.Rules]
 	directory  *directory.Directory // nil where only calls are watched
 	configPath string
+	inbox      *inboundMetrics
 }
 
 // run starts the parts in order, waits, and stops them in the reverse order.
@@ -203,15 +204,17 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 			return err
 		}
 		defer d.directory.Close()
-		sender, err := d.sender(ctx, nc, ways)
+		sender, err := d.sender(ctx, nc, ways...)
+		if err != nil {
+			return err
+		}
+		parts, err := d.inbound(sender, ways)
 		if err != nil {
 			return err
 		}
 		half("sender", sender.Run)
-		for _, w := range ways {
-			if r, ok := w.Transport.(sms.Runner); ok {
-				half("transport "+w.Name, func(ctx context.Context) error { return r.Run(ctx, unread{}) })
-			}
+		for _, p := range parts {
+			half(p.name, p.run)
 		}
 	}
 	go d.systemd(ctx, ready, w)
@@ -258,10 +261,10 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	if d.cfg.NATS.URL != "" {
 		d.log.Warn("an external NATS server must run with jetstream { sync_interval: always }, or a power cut there can lose or repeat texts; this cannot be seen from here", "server", nc.ConnectedServerVersion())
 	}
-	if err := bus.EnsureStreams(cctx, nc, d.log); err != nil {
+	if err := bus.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Retention.Numbers); err != nil {
 		return err
 	}
-	return sms.EnsureStreams(cctx, nc, d.log)
+	return sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep())
 }
 
 // serveHTTP serves metrics and health.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -87,14 +86,6 @@ func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
 	}
 	return ways, closeAll, nil
 }
-
-// unread is the Inbox as long as nothing reads replies: the provider keeps them.
-type unread struct{}
-
-var errUnread = errors.New("replies and receipts are not read yet")
-
-func (unread) Received(context.Context, sms.Inbound) error        { return errUnread }
-func (unread) Receipt(context.Context, sms.DeliveryReceipt) error { return errUnread }
 
 // A checker can tell whether its provider is reached and takes the credentials.
 type checker interface {

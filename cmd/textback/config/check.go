@@ -51,7 +51,11 @@ func (c *Config) check(r *report) {
 	c.checkPBX(r)
 	c.checkLines(r)
 	c.checkContacts(r)
+	// Before what depends on it: who is called at a public URL must be able to tell its provider's calls.
+	c.SMS.Twilio.PublicURL, c.SMS.Telnyx.PublicURL = c.Webhooks.URL(TransportTwilio), c.Webhooks.URL(TransportTelnyx)
+	c.SMS.HTTP.PublicURL, c.SMS.Android.PublicURL = c.Webhooks.URL(TransportHTTP), c.Webhooks.URL(TransportAndroid)
 	c.checkSMS(r)
+	c.checkInbound(r)
 	c.checkNATS(r)
 	c.HTTP.Listen = listen(r, strict.At("http", "listen"), c.HTTP.Listen, "metrics and health have no password")
 	if _, ok := levels[c.Log.Level]; !ok {
@@ -408,13 +412,19 @@ func listen(r *report, where strict.Path, addr, why string) string {
 	if addr == off {
 		return ""
 	}
-	host, port, err := net.SplitHostPort(addr)
+	addr = address(r, where, addr)
+	if host, _, err := net.SplitHostPort(addr); err == nil && !loopbackHost(host) {
+		r.Warning(where, "%s is open to the network: %s", addr, why)
+	}
+	return addr
+}
+
+// address is an address to listen on, empty if it is none.
+func address(r *report, where strict.Path, addr string) string {
+	_, port, err := net.SplitHostPort(addr)
 	if n, e := strconv.Atoi(port); err != nil || e != nil || n < 0 || n > 65535 {
 		r.Problem(where, "%q is not an address to listen on: use 127.0.0.1:PORT, or off", addr)
 		return ""
-	}
-	if !loopbackHost(host) {
-		r.Warning(where, "%s is open to the network: %s", addr, why)
 	}
 	return addr
 }

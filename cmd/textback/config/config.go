@@ -28,6 +28,11 @@ type Config struct {
 	NATS     NATS     `yaml:"nats"`
 	HTTP     HTTP     `yaml:"http"`
 	Log      Log      `yaml:"log"`
+
+	Webhooks  Webhooks  `yaml:"webhooks"`
+	Notify    Notify    `yaml:"notify"`
+	Retention Retention `yaml:"retention"`
+	OptOuts   OptOuts   `yaml:"optouts"`
 }
 
 // PBX says where calls are seen.
@@ -114,6 +119,10 @@ type SMS struct {
 	Asterisk       AsteriskTexts       `yaml:"asterisk"`
 	HTTP           HTTPAPI             `yaml:"http"`
 	Android        Android             `yaml:"android"`
+
+	Replies Replies `yaml:"replies"`
+	// OptOutHandledBy says who hears STOP where the transport brings no replies.
+	OptOutHandledBy string `yaml:"opt_out_handled_by"`
 }
 
 // TransportTwilio is a value of SMS.Transport.
@@ -190,7 +199,7 @@ const off = "off"
 
 // defaults returns what an empty textback.yaml means.
 func defaults() *Config {
-	return &Config{
+	c := &Config{
 		Site:   "office",
 		Region: "US",
 		Rules:  "rules.yaml",
@@ -212,6 +221,8 @@ func defaults() *Config {
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},
 		Log:  Log{Level: "info", Format: "text"},
 	}
+	c.inboundDefaults()
+	return c
 }
 
 // Defaults fills in what an empty pbx.asterisk means.
