@@ -109,6 +109,13 @@ const (
 	TransportTwilio = "twilio"
 )
 
+// The words that some keys take.
+var (
+	transports = []string{TransportLog, TransportFile, TransportTwilio}
+	levelWords = []string{"debug", "info", "warn", "error"}
+	formats    = []string{"text", "json"}
+)
+
 // File is the transport that appends to a file.
 type File struct {
 	Path string `yaml:"path"`
