@@ -23,7 +23,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	}
 	seen := rules.Seen{}
 	for _, l := range cfg.Lines {
-		seen.Configured = append(seen.Configured, pbx.Line{Number: l.Number, Name: l.Name})
+		seen.Lines = append(seen.Lines, pbx.Line{Number: l.Number, Name: l.Name})
 	}
 	// Stored calls tell which lines and queues there are. A check is asked for often, also where
 	// no daemon runs: not reached, not said.
@@ -45,7 +45,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	} else if c.Calls {
 		return err
 	}
-	for _, p := range r.Against(seen) {
+	for _, p := range r.Lint(time.Now(), seen) {
 		fmt.Fprintln(con.err, p)
 	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())

@@ -102,8 +102,8 @@ func (v *Verdict) NotSent() string {
 	return cmp.Or(t.Why, string(t.State))
 }
 
-// says is what becomes of the call in a few words, the same for two verdicts that are alike.
-func (v *Verdict) says(zone *time.Location) string {
+// Says is what becomes of the call in a few words, the same for two verdicts that are alike.
+func (v *Verdict) Says(zone *time.Location) string {
 	var parts []string
 	if t := v.Text(); t == nil {
 		parts = append(parts, "no text ("+cmp.Or(v.Decision.Suppressed, rules.NoRule)+")")
@@ -143,7 +143,7 @@ type Difference struct {
 // Diff compares what two sets of rules make of the same calls. The rule's name alone is no difference.
 func Diff(old, now []*Verdict, zone *time.Location) (all []Difference) {
 	for i := range min(len(old), len(now)) {
-		a, b := old[i].says(zone), now[i].says(zone)
+		a, b := old[i].Says(zone), now[i].Says(zone)
 		if a != b {
 			all = append(all, Difference{old[i].Call, old[i], now[i], a, b})
 		}
