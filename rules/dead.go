@@ -35,7 +35,7 @@ func wider(a, b *when) bool {
 		return len(b) > 0
 	}
 	flag := func(a, b *bool) bool { return a == nil || b != nil && *a == *b }
-	span := func(a, b *between) bool {
+	within := func(a, b *between) bool {
 		if a == nil {
 			return true
 		}
@@ -44,8 +44,34 @@ func wider(a, b *when) bool {
 		}
 		return (a.Under == nil || b.Under != nil && *b.Under <= *a.Under) && (a.AtLeast == nil || b.AtLeast != nil && *b.AtLeast >= *a.AtLeast)
 	}
+	counts := func(a, b *count) bool {
+		return a == nil || b != nil && (a.Under == nil || b.Under != nil && *b.Under <= *a.Under) && (a.AtLeast == nil || b.AtLeast != nil && *b.AtLeast >= *a.AtLeast)
+	}
+	// Each part of b lies in one of a's: what several of a's parts cover together is not looked for.
+	times := func(a, b []span) bool {
+		return len(a) == 0 || len(b) > 0 && !slices.ContainsFunc(b, func(x span) bool {
+			return !slices.ContainsFunc(a, func(y span) bool { return y.from <= x.from && x.to <= y.to })
+		})
+	}
+	calendar := func(a, b []dates) bool {
+		return len(a) == 0 || len(b) > 0 && !slices.ContainsFunc(b, func(x dates) bool {
+			return !slices.ContainsFunc(a, func(y dates) bool { return y.first <= x.first && x.last <= y.last })
+		})
+	}
+	weekly := func(a, b uint8) bool { return a == 0 || b != 0 && b&^a == 0 }
+	for i := range a.PBX {
+		have, ok := b.PBX.Get(a.PBX[i].Key)
+		if !ok || !patterns(a.PBX[i].Value, have) {
+			return false
+		}
+	}
+	if !(lists(a.Region, b.Region) && lists(a.Contact, b.Contact) && patterns(a.Group, b.Group) && lists(a.Attestation, b.Attestation) && lists(a.Hours, b.Hours) &&
+		patterns(a.Tried, b.Tried) && flag(a.Certain, b.Certain) && flag(a.Anonymous, b.Anonymous) && flag(a.Internal, b.Internal) && counts(a.Attempts, b.Attempts) &&
+		within(a.QueueWait, b.QueueWait) && calendar(a.compiled.dates, b.compiled.dates) && weekly(a.compiled.days, b.compiled.days) && times(a.compiled.times, b.compiled.times)) {
+		return false
+	}
 	return lists(a.Outcome, b.Outcome) && lists(a.Reason, b.Reason) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
-		patterns(a.Queue, b.Queue) && (len(a.NotCaller) == 0 || patterns(b.NotCaller, a.NotCaller) && len(b.NotCaller) > 0) && span(a.Ring, b.Ring) && span(a.Wait, b.Wait) &&
+		patterns(a.Queue, b.Queue) && (len(a.NotCaller) == 0 || patterns(b.NotCaller, a.NotCaller) && len(b.NotCaller) > 0) && within(a.Ring, b.Ring) && within(a.Wait, b.Wait) &&
 		flag(a.MessageLeft, b.MessageLeft) && flag(a.Open, b.Open) && flag(a.Menu, b.Menu) && flag(a.Forwarded, b.Forwarded)
 }
 

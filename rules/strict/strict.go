@@ -69,7 +69,8 @@ type Report struct {
 
 // Parse fills v, a pointer to a struct whose fields carry their keys as yaml
 // tags and hold the defaults, from b. Fields may be strings, bools, ints,
-// durations, structs, pointers to these, slices, and maps with string keys; what
+// durations, structs, pointers to these, slices, maps with string keys, and types
+// that read themselves: Scalar, Either, Keyed. What
 // a pointer points to is made with its method Defaults, if it has one. ok
 // is false when b is not YAML at all, so that checking its values is idle.
 // Sort brings the problems into the file's order in the end.
@@ -225,6 +226,47 @@ func (r *Report) syntax(err error) {
 	r.Problems = append(r.Problems, p)
 }
 
+// A Scalar reads one single value of the file itself: a sum of money, a number
+// or the word "off". Its error is what the admin reads.
+type Scalar interface{ Scalar(value string) error }
+
+// An Either may stand in the file in two ways. It returns what is to be filled,
+// a pointer: one thing where a single value stands, another where keys do.
+type Either interface{ Either(single bool) any }
+
+// Keyed is a map whose keys the admin chooses, in the file's order.
+type Keyed[T any] []Item[T]
+
+// An Item is one key of a Keyed and its value.
+type Item[T any] struct {
+	Key   string
+	Value T
+}
+
+// Get returns the value under key.
+func (k Keyed[T]) Get(key string) (v T, ok bool) {
+	for _, i := range k {
+		if i.Key == key {
+			return i.Value, true
+		}
+	}
+	return v, false
+}
+
+// add makes room for a key's value.
+func (k *Keyed[T]) add(key string) any {
+	*k = append(*k, Item[T]{Key: key})
+	return &(*k)[len(*k)-1].Value
+}
+
+func (k *Keyed[T]) reset() { *k = Keyed[T]{} }
+
+// keyed is every Keyed.
+type keyed interface {
+	add(key string) any
+	reset()
+}
+
 // Bounds against files made to exhaust: aliases of aliases grow without end.
 const (
 	maxDepth = 50
@@ -251,6 +293,25 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // "key:" with nothing after it is the default
+	}
+	switch self := v.Addr().Interface().(type) {
+	case Scalar:
+		if n.Kind != yaml.ScalarNode {
+			r.cannotRead(n, p, "want a single value here, not a %s", kinds[n.Kind])
+		} else if err := self.Scalar(n.Value); err != nil {
+			r.cannotRead(n, p, "%s", err)
+		}
+		return
+	case Either:
+		r.decode(n, p, reflect.ValueOf(self.Either(n.Kind != yaml.MappingNode)).Elem())
+		return
+	case keyed:
+		self.reset()
+		r.pairs(n, p, func(key, value *yaml.Node) {
+			r.nodes[p.Key(key.Value)] = value
+			r.decode(value, p.Key(key.Value), reflect.ValueOf(self.add(key.Value)).Elem())
+		})
+		return
 	}
 	switch {
 	case v.Type() == durationType:
