@@ -32,7 +32,7 @@ func hints() strict.Hints {
 	h["timezone"] = strict.Hint{Text: "Where the office is, by a name of the zone database.", Must: true, Example: "America/New_York"}
 	say("language", "Of messages that have one text only: ISO 639-1. Default: en.")
 	say("regions", "Numbers of these regions are texted (ISO 3166), others never. Default: US.")
-	words("number_types", "Which types of numbers are texted.", numberTypes...)
+	words("number_types", "Which types of numbers are texted.", typeWords...)
 	hours := func(prefix, text string) {
 		say(prefix, text)
 		for _, d := range []string{"mon", "tue", "wed", "thu", "fri", "sat", "sun"} {
@@ -156,4 +156,27 @@ func hints() strict.Hints {
 	say("rules.notify", "Those of the staff who are told at once.")
 	say("rules.tags", "Words that the call's events carry, for those who read them.")
 	return h
+}
+
+// Schema is how a limit may be written.
+func (limit) Schema() map[string]any { return numberOrOff(`^\+?\d+$`, "integer") }
+
+// Schema is how a budget may be written.
+func (budget) Schema() map[string]any { return numberOrOff(moneyPattern, "number") }
+
+// Schema is how an amount may be written.
+func (Money) Schema() map[string]any {
+	return map[string]any{"type": []string{"number", "string", "null"}, "minimum": 0, "pattern": moneyPattern}
+}
+
+const moneyPattern = `^\s*\d{1,9}(\.\d{0,6})?\s*$`
+
+func numberOrOff(pattern, kind string) map[string]any {
+	return map[string]any{"anyOf": []any{
+		map[string]any{"type": kind, "minimum": 0},
+		map[string]any{"type": "string", "pattern": pattern},
+		map[string]any{"enum": []any{"off"}},
+		map[string]any{"type": "string", "pattern": `^([oO][fF][fF]|[fF][aA][lL][sS][eE])$`},
+		map[string]any{"enum": []any{false, nil}},
+	}}
 }

@@ -217,7 +217,9 @@ func (b *backtest) print(w io.Writer) error {
 	return bw.Flush()
 }
 
-func (b *backtest) at(v *simulate.Verdict) string { return v.Call.EndedAt.In(b.zone).Format("2006-01-02 15:04") }
+func (b *backtest) at(v *simulate.Verdict) string {
+	return v.Call.EndedAt.In(b.zone).Format("2006-01-02 15:04")
+}
 
 func dash(s string) string {
 	if s == "" {

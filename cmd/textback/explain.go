@@ -65,7 +65,7 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 	}
 	var d rules.Decision
 	if c.Call != "" {
-		d, err = c.stored(ctx, cfg, r)
+		d, err = c.stored(ctx, con, cfg, r)
 	} else {
 		var f rules.Facts
 		if f, err = c.hypothetical(cfg.Tracker(), r.Zone(), time.Now()); err == nil {
@@ -86,7 +86,7 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 
 // stored decides about a stored call as it was decided then, with what the calls before
 // it tell. Replies and opt-outs are not among them.
-func (c explainCmd) stored(ctx context.Context, cfg *config.Config, r *rules.Rules) (d rules.Decision, err error) {
+func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config, r *rules.Rules) (d rules.Decision, err error) {
 	nc, err := openNATS(ctx, cfg, bus.Admin)
 	if err != nil {
 		return d, err
@@ -106,7 +106,11 @@ func (c explainCmd) stored(ctx context.Context, cfg *config.Config, r *rules.Rul
 	if call == nil {
 		return d, fmt.Errorf("no call %q is stored: 'textback calls' lists them", c.Call)
 	}
-	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: addressBook(con0, cfg, r)}) {
+	book, problems := addressBook(cfg, r, cfg.Rules)
+	for _, p := range problems {
+		fmt.Fprintln(con.err, p)
+	}
+	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup}) {
 		if v.Call == call {
 			return v.Decision, nil
 		}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -87,4 +90,15 @@ func plural(n int, one, many string) string {
 		return one
 	}
 	return many
+}
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// plain says that a file cannot be read, without naming it twice.
+func plain(name string, err error) string {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		err = at.Err
+	}
+	return name + ": it cannot be read: " + err.Error()
 }

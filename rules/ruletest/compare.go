@@ -49,7 +49,7 @@ func (c *comparison) all(e *expect) {
 		if d.Rule != "" {
 			got = fmt.Sprintf("%s (line %d)", d.Rule, d.RuleLine)
 		}
-		for _, s := range d.Steps {
+		for _, s := range d.Steps() {
 			if s.Rule == e.Rule && !s.Matched {
 				got += fmt.Sprintf("; %s does not match: %s", e.Rule, s.Why)
 			}
@@ -79,11 +79,11 @@ func (c *comparison) all(e *expect) {
 		c.fail(c.p.Key("suppressed"), "suppressed", e.Suppressed, what)
 	}
 	for i, g := range e.Guards {
-		if slices.ContainsFunc(d.Guards, func(have rules.Guard) bool { return have.Name == g && !have.OK }) {
+		if slices.ContainsFunc(d.Guards(), func(have rules.Guard) bool { return have.Name == g && !have.OK }) {
 			continue
 		}
 		var no []string
-		for _, have := range d.Guards {
+		for _, have := range d.Guards() {
 			if !have.OK {
 				no = append(no, have.Name)
 			}
@@ -98,7 +98,7 @@ func (c *comparison) all(e *expect) {
 	}
 	due := d.DueAt
 	if e.After != nil && (!d.Send || !due.Equal(c.v.Call.EndedAt.Add(*e.After))) {
-		c.fail(c.p.Key("after"), "after", e.After.String(), c.due(what))
+		c.fail(c.p.Key("after"), "after", strict.Short(*e.After), c.due(what))
 	}
 	if e.At != "" {
 		if want, err := clock(e.At, c.v.Call.EndedAt, c.zone); err != nil || !d.Send || !due.Truncate(time.Second).Equal(want.Truncate(time.Second)) {
@@ -142,7 +142,7 @@ func (c *comparison) due(what string) string {
 	if !d.Send {
 		return what
 	}
-	return fmt.Sprintf("%s (%s after the call)", d.DueAt.In(c.zone).Format("2006-01-02 15:04:05"), d.DueAt.Sub(c.v.Call.EndedAt))
+	return fmt.Sprintf("%s (%s after the call)", d.DueAt.In(c.zone).Format("2006-01-02 15:04:05"), strict.Short(d.DueAt.Sub(c.v.Call.EndedAt)))
 }
 
 func list(ss []string) string {
@@ -190,7 +190,7 @@ func (w followUp) String() string {
 	var parts []string
 	add := func(format string, args ...any) { parts = append(parts, fmt.Sprintf(format, args...)) }
 	if w.After != nil {
-		add("after %s", *w.After)
+		add("after %s", strict.Short(*w.After))
 	}
 	if w.Send != "" {
 		add("send %s", w.Send)
@@ -205,7 +205,7 @@ func (w followUp) String() string {
 		add("assign %s", w.Assign)
 	}
 	if w.Within != nil {
-		add("within %s", *w.Within)
+		add("within %s", strict.Short(*w.Within))
 	}
 	if w.Becomes != "" {
 		add("becomes %s", w.Becomes)
@@ -246,7 +246,7 @@ func (w *task) String() string {
 		parts = append(parts, "of "+w.Owner)
 	}
 	if w.Within != nil {
-		parts = append(parts, "within "+w.Within.String())
+		parts = append(parts, "within "+strict.Short(*w.Within))
 	}
 	if w.Becomes != "" {
 		parts = append(parts, "becomes "+w.Becomes)

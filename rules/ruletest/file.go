@@ -364,3 +364,8 @@ func clock(s string, like time.Time, zone *time.Location) (time.Time, error) {
 	}
 	return time.Time{}, fmt.Errorf("%q is no time: write it like 2026-11-23 10:00, or 10:00 on the day before it", s)
 }
+
+// Clock is clock for others: "2026-11-23 10:00", "10:00" on the day of like, RFC 3339.
+func Clock(s string, like time.Time, zone *time.Location) (time.Time, error) {
+	return clock(s, like, zone)
+}

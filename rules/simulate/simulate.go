@@ -350,11 +350,7 @@ func (o *office) missed(e Event, who *caller) {
 		who.textFor = later(who.textFor, c.EndedAt)
 	}
 	for _, fu := range d.FollowUps {
-		s := &Step{Kind: "follow_up", State: Waiting, DueAt: fu.DueAt, Message: fu.Message, Body: fu.Body, Segments: fu.Segments, Task: fu.Task}
-		if fu.Task == nil && d.Segments > 0 {
-			s.Cost = d.Cost / rules.Money(d.Segments) * rules.Money(fu.Segments)
-		}
-		plan(s)
+		plan(&Step{Kind: "follow_up", State: Waiting, DueAt: fu.DueAt, Message: fu.Message, Body: fu.Body, Segments: fu.Segments, Cost: fu.Cost, Task: fu.Task})
 	}
 	if d.Task != nil {
 		plan(&Step{Kind: "task", State: Waiting, DueAt: now, Task: d.Task})
@@ -406,16 +402,15 @@ func (o *office) look(p *pending, now time.Time) {
 	f := o.facts(p.verdict.Call, p.who, p.given, now)
 	f.Text = &rules.DueText{FollowUp: p.step.Kind == "follow_up", DueAt: p.step.DueAt, PlannedAt: p.planned, Segments: p.step.Segments}
 	why, because := o.policy.Recheck(f, now)
-	switch fresh := p.verdict.Decision.Fresh; {
-	case why == "" && p.step.Kind == "text" && now.Sub(p.verdict.Call.EndedAt) > fresh, now.Sub(p.step.DueAt) > 24*time.Hour:
+	if late := now.Sub(p.verdict.Call.EndedAt); why == "" && p.step.Kind == "text" && late > p.verdict.Decision.Fresh || now.Sub(p.step.DueAt) > 24*time.Hour {
 		why, because = rules.Stale, "the call ended too long ago"
 	}
-	switch why {
-	case "":
+	switch {
+	case why == "":
 		p.who.last = later(p.who.last, now)
 		o.spent = append(o.spent, spending{now, p.verdict.Call.Caller.Number, p.step.Segments, p.step.Cost})
 		o.end(p, Sent, now, "", "")
-	case rules.OnLine, rules.BudgetMinute, rules.Breaker:
+	case rules.Waits(why):
 		p.step.Why, p.step.Because = why, because
 		p.at = now.Add(lookAgain)
 		if free := p.who.free(now); why == rules.OnLine && free.After(p.at) {

@@ -94,11 +94,20 @@ func (s *schema) shape(p string, v reflect.Value, h Hint) map[string]any {
 	if d, ok := reflect.New(v.Type()).Interface().(describer); ok {
 		return d.Schema()
 	}
+	switch self := reflect.New(v.Type()).Interface().(type) {
+	case Scalar:
+		return map[string]any{"type": []string{"string", "number", "boolean", "null"}}
+	case Either:
+		single := s.shape(p, reflect.ValueOf(self.Either(true)).Elem(), h)
+		return map[string]any{"anyOf": []any{single, s.shape(p, reflect.ValueOf(self.Either(false)).Elem(), h)}}
+	case keyed:
+		return map[string]any{"type": []string{"object", "null"}, "additionalProperties": s.of(key("*"), reflect.ValueOf(self.add("")).Elem())}
+	}
 	switch {
 	case v.Type() == durationType:
 		m := map[string]any{"type": []string{"string", "integer", "null"}, "pattern": durationPattern, "minimum": 0, "maximum": 0}
 		if !v.IsZero() {
-			m["default"] = short(time.Duration(v.Int()))
+			m["default"] = Short(time.Duration(v.Int()))
 		}
 		return m
 	case v.Kind() == reflect.Pointer:
@@ -126,7 +135,7 @@ func (s *schema) shape(p string, v reflect.Value, h Hint) map[string]any {
 		m := map[string]any{"type": []string{"object", "null"}, "properties": keys, "additionalProperties": false}
 		if len(must) > 0 {
 			slices.Sort(must)
-			m["required"] = must
+			m["required"], m["type"] = must, "object" // nothing is too little
 		}
 		return m
 	case v.Kind() == reflect.Map:
@@ -171,8 +180,8 @@ func (s *schema) shape(p string, v reflect.Value, h Hint) map[string]any {
 	return m
 }
 
-// short is a duration as people write it: 15m, not 15m0s.
-func short(d time.Duration) string {
+// Short is a duration as people write it: 15m, not 15m0s.
+func Short(d time.Duration) string {
 	s := d.String()
 	if t := strings.TrimSuffix(s, "m0s"); t != s {
 		s = t + "m"
