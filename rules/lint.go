@@ -83,21 +83,27 @@ func (w *when) keys() (keys []string) {
 
 // unreached warns of values that a rule names and no call brings to it.
 func (l *linter) unreached(p strict.Path, ru *rule, earlier []*rule) (said bool) {
-	v := reflect.ValueOf(&ru.When).Elem()
-	for i := range v.NumField() {
-		list, ok := v.Field(i).Interface().([]string)
-		if !ok || len(list) < 2 || v.Type().Field(i).Tag.Get("yaml") == "not_caller" {
-			continue
-		}
-		key := v.Type().Field(i).Tag.Get("yaml")
-		for j, word := range list {
-			part := ru.When
-			reflect.ValueOf(&part).Elem().Field(i).Set(reflect.ValueOf([]string{word}))
+	part := ru.When
+	for _, x := range []struct {
+		key  string
+		list *[]string
+	}{{"outcome", &part.Outcome}, {"reason", &part.Reason}, {"line", &part.Line}, {"caller", &part.Caller}, {"region", &part.Region}, {"contact", &part.Contact},
+		{"group", &part.Group}, {"attestation", &part.Attestation}, {"hours", &part.Hours}, {"days", &part.Days}, {"queue", &part.Queue}, {"tried", &part.Tried}} {
+		all := *x.list
+		for j, word := range all {
+			if len(all) == 1 {
+				break // then the whole rule would be dead
+			}
+			*x.list = []string{word}
+			if x.key == "days" {
+				part.compiled.days = 1 << max(0, slices.Index(weekdays[:], word))
+			}
 			if i := slices.IndexFunc(earlier, func(e *rule) bool { return wider(&e.When, &part) }); i >= 0 {
-				l.rep.Warning(p.Key("when", key).Index(j), "no call with %s %s comes to rule %q: rule %q in line %d matches them all", key, word, ru.Name, earlier[i].Name, earlier[i].line)
+				l.rep.Warning(p.Key("when", x.key).Index(j), "no call with %s %s comes to rule %q: rule %q in line %d matches them all", x.key, word, ru.Name, earlier[i].Name, earlier[i].line)
 				said = true
 			}
 		}
+		*x.list, part.compiled.days = all, ru.When.compiled.days
 	}
 	return said
 }
