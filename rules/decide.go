@@ -1,7 +1,8 @@
 package rules
 
 import (
-	"fmt"
+	"bytes"
+	"strconv"
 	"strings"
 	"time"
 
@@ -234,17 +235,22 @@ func firstOf(ss ...string) string {
 
 // human writes a duration as people do: "1.5 s", "15 min", "12 h", "30 days".
 func human(d time.Duration) string {
+	in := func(n float64, unit string) string {
+		var b [32]byte
+		digits, _ := bytes.CutSuffix(strconv.AppendFloat(b[:0], n, 'f', 1, 64), []byte(".0"))
+		return string(append(digits, unit...))
+	}
 	switch {
 	case d < 0:
 		return "-" + human(-d)
 	case d >= 72*time.Hour:
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Hours()/24), ".0") + " days"
+		return in(d.Hours()/24, " days")
 	case d < time.Minute:
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+		return in(d.Seconds(), " s")
 	case d < time.Hour:
-		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Minutes()), ".0") + " min"
+		return in(d.Minutes(), " min")
 	}
-	return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Hours()), ".0") + " h"
+	return in(d.Hours(), " h")
 }
 
 func ago(d time.Duration) string {

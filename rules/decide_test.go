@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -146,43 +147,111 @@ func TestWindowOfARule(t *testing.T) {
 }
 
 func TestConditions(t *testing.T) {
-	some := func(change func(*pbx.Call)) *pbx.Call { return call(pbx.RangOut, change) }
+	some := func(change func(*pbx.Call)) Facts { return Facts{Call: call(pbx.RangOut, change)} }
+	other := func(o pbx.Outcome, change func(*pbx.Call)) Facts { return Facts{Call: call(o, change)} }
+	facts := func(change func(*Facts)) Facts {
+		f := some(nil)
+		change(&f)
+		return f
+	}
+	later := func(d time.Duration) Facts { return some(func(c *pbx.Call) { c.EndedAt = open.Add(d) }) }
+	known := facts(func(f *Facts) { f.Known = true })
+	vip := facts(func(f *Facts) { f.Contact = &Contact{VIP: true, Groups: []string{"Patients", "board"}} })
+	asked := map[string]bool{}
 	for _, c := range []struct {
 		when string
-		yes  *pbx.Call
-		no   *pbx.Call
+		yes  Facts
+		no   Facts
 		why  string
 	}{
-		{"outcome: [declined, rang_out]", some(nil), call(pbx.Busy, nil), "outcome is busy, not declined or rang_out"},
-		{"outcome: rang_out", some(nil), call("later_word", nil), "outcome is later_word, not rang_out"},
-		{"reason: declined", call(pbx.Voicemail, func(c *pbx.Call) { c.Reason = pbx.ReasonDeclined }), some(nil), "reason is rang_out, not declined"},
+		{"outcome: [declined, rang_out]", some(nil), other(pbx.Busy, nil), "outcome is busy, not declined or rang_out"},
+		{"outcome: rang_out", some(nil), other("later_word", nil), "outcome is later_word, not rang_out"},
+		{"reason: declined", other(pbx.Voicemail, func(c *pbx.Call) { c.Reason = pbx.ReasonDeclined }), some(nil), "reason is rang_out, not declined"},
+		{"certain: true", some(nil), some(func(c *pbx.Call) { c.Certain = false }), "it is not certain that nobody took the call"},
+		{"certain: false", some(func(c *pbx.Call) { c.Certain = false }), some(nil), "it is certain that nobody took the call"},
 		{"line: front*", some(nil), some(func(c *pbx.Call) { c.Line.Name = "Back" }), "the line is Back, not front*"},
 		{"line: +12125550100", some(nil), some(func(c *pbx.Call) { c.Line = pbx.Line{} }), "the line is unknown, not +12125550100"},
 		{"line: 5551000", some(func(c *pbx.Call) { c.Line.Raw = "5551000" }), some(nil), "the line is Front desk, not 5551000"},
 		{"caller: [+1212*, +1202*]", some(nil), some(func(c *pbx.Call) { c.Caller.Number = "+13035550143" }), "the caller's number does not match +1212* or +1202*"},
 		{"not_caller: +1303*", some(nil), some(func(c *pbx.Call) { c.Caller.Number = "+13035550143" }), "the caller's number matches not_caller"},
+		{"anonymous: true", some(func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true} }), some(nil), "the caller shows a number"},
+		{"anonymous: false", some(nil), some(func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true} }), "the caller withheld the number"},
+		{"internal: true", some(func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), some(nil), "the caller is no phone of the office"},
+		{"internal: true", some(func(c *pbx.Call) { c.Caller.Number = c.Line.Number }), some(func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "sip:junk"} }), "the caller is no phone of the office"},
+		{"internal: false", some(nil), some(func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), "the caller is a phone of the office"},
+		{"region: [CA, us]", some(nil), some(func(c *pbx.Call) { c.Caller.Number = "+4915112345678" }), "the caller's number is of DE, not CA or US"},
+		{"region: CA", some(func(c *pbx.Call) { c.Caller.Number = "+14165550123" }), some(func(c *pbx.Call) { c.Caller.Number = "" }), "the caller's number is of no region"},
+		{"contact: new", some(nil), known, "the caller is known, but in no address book, not new"},
+		{"contact: known", known, some(nil), "the caller is new, not known"},
+		{"contact: [known]", facts(func(f *Facts) { f.Contact = &Contact{} }), some(nil), "the caller is new, not known"},
+		{"contact: vip", vip, known, "the caller is known, but in no address book, not vip"},
+		{"contact: [new, blocked]", facts(func(f *Facts) { f.Contact = &Contact{Blocked: true} }), vip, "the caller is known and vip, not new or blocked"},
+		{"group: [patients, staff]", vip, some(nil), "the caller is in no address book, so in no group"},
+		{"group: staff", facts(func(f *Facts) { f.Contact = &Contact{Groups: []string{"Staff"}} }), vip, "the caller is in Patients and board, not in staff"},
+		{"group: sta*", facts(func(f *Facts) { f.Contact = &Contact{Groups: []string{"staff"}} }), facts(func(f *Facts) { f.Contact = &Contact{} }), "the caller is in no group"},
+		{"attestation: [A, B]", some(func(c *pbx.Call) { c.Caller.Attestation = "B" }), some(nil), "the number's attestation is none, not A or B"},
+		{"attestation: none", some(nil), some(func(c *pbx.Call) { c.Caller.Attestation = "C" }), "the number's attestation is C, not none"},
+		{"attempts: {at_least: 2}", facts(func(f *Facts) { f.Episode.Calls = 1 }), some(nil), "it is missed call 1 of this caller, not number 2 or later"},
+		{"attempts: {at_least: 2, under: 3}", facts(func(f *Facts) { f.Episode.Calls = 1 }), facts(func(f *Facts) { f.Episode.Calls = 2 }), "it is missed call 3 of this caller, not one before number 3"},
 		{"ring: {under: 21s}", some(nil), some(func(c *pbx.Call) { c.Ring = 21 * time.Second }), "it rang for 21 s, not under 21 s"},
 		{"ring: {at_least: 20s}", some(nil), some(func(c *pbx.Call) { c.Ring = 19500 * time.Millisecond }), "it rang for 19.5 s, not at least 20 s"},
 		{"wait: {at_least: 10s, under: 30s}", some(nil), some(func(c *pbx.Call) { c.Wait = 90 * time.Second }), "the caller waited for 1.5 min, not under 30 s"},
-		{"message_left: true", call(pbx.Voicemail, left(true)), call(pbx.Voicemail, left(false)), "no message was left"},
-		{"message_left: false", call(pbx.Voicemail, left(false)), call(pbx.Voicemail, left(true)), "a message was left"},
-		{"message_left: false", call(pbx.Voicemail, left(false)), call(pbx.Voicemail, func(c *pbx.Call) { c.Voicemail = &pbx.Mailbox{} }), "whether a message was left is not known"},
-		{"message_left: false", call(pbx.Voicemail, left(false)), some(nil), "the caller did not reach a mailbox"},
-		{"open: true", some(nil), some(func(c *pbx.Call) { c.EndedAt = open.Add(12 * time.Hour) }), "the office was closed"},
-		{"open: false", some(func(c *pbx.Call) { c.EndedAt = open.Add(12 * time.Hour) }), some(nil), "the office was open"},
+		{"queue_wait: {at_least: 1m}", some(func(c *pbx.Call) { c.Queue = &pbx.Queue{Wait: time.Minute} }), some(func(c *pbx.Call) { c.Queue = &pbx.Queue{Wait: 59 * time.Second} }), "the caller was in the queue for 59 s, not at least 1 min"},
+		{"queue_wait: {under: 1m}", some(func(c *pbx.Call) { c.Queue = &pbx.Queue{} }), some(nil), "the caller was in no queue"},
+		{"message_left: true", other(pbx.Voicemail, left(true)), other(pbx.Voicemail, left(false)), "no message was left"},
+		{"message_left: false", other(pbx.Voicemail, left(false)), other(pbx.Voicemail, left(true)), "a message was left"},
+		{"message_left: false", other(pbx.Voicemail, left(false)), other(pbx.Voicemail, func(c *pbx.Call) { c.Voicemail = &pbx.Mailbox{} }), "whether a message was left is not known"},
+		{"message_left: false", other(pbx.Voicemail, left(false)), some(nil), "the caller did not reach a mailbox"},
+		{"open: true", some(nil), later(12 * time.Hour), "the office was closed"},
+		{"open: true", some(nil), later(150 * time.Minute), "the office was closed (break)"},
+		{"open: true", some(nil), later(3 * 24 * time.Hour), "the office was closed (holiday: Thanksgiving)"},
+		{"open: false", later(12 * time.Hour), some(nil), "the office was open"},
+		{"hours: open", some(nil), later(150 * time.Minute), "it was a break, not open"},
+		{"hours: [break, holiday]", later(150 * time.Minute), some(nil), "the office was open, not break or holiday"},
+		{"hours: holiday", later(3 * 24 * time.Hour), later(12 * time.Hour), "the office was closed, not holiday"},
+		{"hours: closed", later(12 * time.Hour), later(3 * 24 * time.Hour), "it was a holiday: Thanksgiving, not closed"},
+		{"dates: [2026-07-04, 2026-11-20..2026-11-23]", some(nil), later(14 * time.Hour), "the day is 2026-11-24, not 2026-07-04 or 2026-11-20..2026-11-23"},
+		{"days: [sun, Mon]", some(nil), later(24 * time.Hour), "the day is a tue, not sun or mon"},
+		{"time: [8:00-9:00, 9:30-10:01]", some(nil), later(time.Minute), "the time is 10:01, not 8:00-9:00 or 9:30-10:01"},
 		{"queue: sup*", some(func(c *pbx.Call) { c.Queue = &pbx.Queue{Name: "support"} }), some(nil), "the caller was not in queue sup*"},
 		{"menu: true", some(func(c *pbx.Call) { c.Menu = true }), some(nil), "no menu was heard"},
 		{"menu: false", some(nil), some(func(c *pbx.Call) { c.Menu = true }), "a menu was heard"},
 		{"forwarded: true", some(func(c *pbx.Call) { c.Forwarded = true }), some(nil), "the call was not forwarded"},
 		{"forwarded: false", some(nil), some(func(c *pbx.Call) { c.Forwarded = true }), "the call was forwarded"},
+		{"tried: [102, alice*]", some(tries("101", "Alice Desk")), some(tries("101", "Bob")), "none of the phones tried is 102 or alice*"},
+		{"tried: PJSIP/101", some(tries("101", "")), some(nil), "none of the phones tried is PJSIP/101"},
+		{"pbx: {NIGHT: [1, yes], \"Custom:DAYNIGHT0\": inuse}", some(state("NIGHT", "1", "Custom:DAYNIGHT0", "INUSE")), some(state("NIGHT", "1", "Custom:DAYNIGHT0", "NOT_INUSE")), "Custom:DAYNIGHT0 is NOT_INUSE at the PBX, not inuse"},
+		{"pbx: {NIGHT: 1}", some(state("NIGHT", "1")), some(nil), "what NIGHT is at the PBX is not known"},
 	} {
-		r := read(t, "hours: {mon: \"8:00-17:00\"}\nmessages: {m: \"{{.Business}}\"}\nrules: [{name: x, when: {"+c.when+"}, send: m}]\n")
-		if d := r.Decide(Facts{Call: c.yes}, c.yes.EndedAt); !d.Send || !d.Steps()[0].Matched {
+		key, _, _ := strings.Cut(c.when, ":")
+		asked[key] = true
+		r := readWith(t, "hours: {mon: [\"8:00-12:00\", \"13:00-17:00\"], thu: \"8:00-17:00\"}\nholidays: a.ics\nmessages: {m: \"{{.Business}}\"}\nrules: [{name: x, when: {"+c.when+"}, send: m}]\n", map[string]string{"a.ics": calendar})
+		if d := r.Decide(c.yes, c.yes.Call.EndedAt); d.Rule != "x" || !d.Steps()[0].Matched {
 			t.Errorf("%s does not match: %s %+v", c.when, d.Because, d.Steps())
 		}
-		d := r.Decide(Facts{Call: c.no}, c.no.EndedAt)
-		if d.Suppressed != NoRule || len(d.Steps()) != 1 || d.Steps()[0].Matched || d.Steps()[0].Why != c.why {
-			t.Errorf("%s: %s %+v, want %q", c.when, d.Suppressed, d.Steps(), c.why)
+		d := r.Decide(c.no, c.no.Call.EndedAt)
+		if steps := d.Steps(); d.Rule != "" || len(steps) != 1 || steps[0].Matched || steps[0].Why != c.why {
+			t.Errorf("%s: %s %+v, want %q", c.when, d.Suppressed, steps, c.why)
+		}
+	}
+	for f := range reflect.TypeFor[when]().Fields() {
+		if key := f.Tag.Get("yaml"); key != "" && !asked[key] {
+			t.Errorf("condition %s is not in the table", key)
+		}
+	}
+}
+
+func tries(extension, name string) func(*pbx.Call) {
+	return func(c *pbx.Call) {
+		c.Attempts = []pbx.Attempt{{Extension: "199"}, {Endpoint: "PJSIP/" + extension, Extension: extension, Name: name}}
+	}
+}
+
+func state(pairs ...string) func(*pbx.Call) {
+	return func(c *pbx.Call) {
+		c.PBX = map[string]string{}
+		for i := 0; i < len(pairs); i += 2 {
+			c.PBX[pairs[i]] = pairs[i+1]
 		}
 	}
 }

@@ -192,8 +192,10 @@ func (a *asked) sentence(name string) string {
 			return "the text is due"
 		case a.follows():
 			return say("the text was due "+ago(age), "the text was due "+ago(age)+", and one more than "+human(a.fresh)+" late only puzzles people")
+		case ok:
+			return "the call ended " + ago(age)
 		default:
-			return say("the call ended "+ago(age), "the call ended "+ago(age)+", and a text later than "+human(a.fresh)+" after a call only puzzles people")
+			return "the call ended " + ago(age) + ", and a text later than " + human(a.fresh) + " after a call only puzzles people"
 		}
 	case NotCertain:
 		if ok {
@@ -287,8 +289,10 @@ func (a *asked) sentence(name string) string {
 		return say("the caller is not on a line", "the caller is on a line right now")
 	case Duplicate:
 		last, what := a.lastText()
-		return say("no other text went to this caller within "+human(a.window),
-			fmt.Sprintf("%s of %s is still within the window of %s", what, ago(a.now.Sub(last)), human(a.window)))
+		if ok {
+			return "no other text went to this caller within " + human(a.window)
+		}
+		return what + " of " + ago(a.now.Sub(last)) + " is still within the window of " + human(a.window)
 	}
 	return ""
 }

@@ -33,8 +33,9 @@ type caller struct {
 // zones of their numbers. The library's own functions make each regular
 // expression's text anew, which takes longer than all the rest of Decide.
 type numbers struct {
-	plans map[string][]territory // by calling code
-	zones map[string]*time.Location
+	plans    map[string][]territory // by calling code
+	zones    map[string]*time.Location
+	regional map[string][]string // all the zones of a region, by name
 }
 
 // territory is a region's plan. Regions that share a calling code are tried in
@@ -160,7 +161,7 @@ func zone(name string) *time.Location {
 
 // numbersOf reads what is needed for callers of these regions.
 func numbersOf(regions []string) numbers {
-	n := numbers{plans: map[string][]territory{}, zones: map[string]*time.Location{}}
+	n := numbers{plans: map[string][]territory{}, zones: map[string]*time.Location{}, regional: map[string][]string{}}
 	for _, region := range regions {
 		code := phonenumbers.GetCountryCodeForRegion(region)
 		if code == 0 {
@@ -169,6 +170,10 @@ func numbersOf(regions []string) numbers {
 		key := strconv.Itoa(code)
 		n.plans[key] = plan(code)
 		names, _ := phonenumbers.GetTimezonesForPrefix(key) // of the whole country: all that its numbers can have
+		n.regional[region] = names
+		if some := zonesOf[region]; some != nil {
+			n.regional[region] = some
+		}
 		for _, name := range names {
 			if z := zone(name); z != nil {
 				n.zones[name] = z
@@ -195,7 +200,7 @@ func (n *numbers) look(e164 string) caller {
 				continue
 			}
 			kind, ok := t.kind(national)
-			if ok || t.leading != nil { // leading digits tell the region, also of a number that is not valid
+			if ok || t.leading != nil || len(p) == 1 { // the region may be told although the number is not valid
 				return caller{ok, t.region, numberTypes[kind]}
 			}
 		}
@@ -215,22 +220,30 @@ func foreign(e164 string) caller {
 	return caller{phonenumbers.IsValidNumberForRegion(p, region), region, numberTypes[phonenumbers.GetNumberType(p)]}
 }
 
-// zonesOf are the regions that share their calling code with others and have
-// more zones than one. A number of theirs whose area code is not in the
-// library's list (a new one, a toll-free one) may be in any of these, where the
-// library names those of all North America.
+// zonesOf are regions that share their calling code with others, so that not all
+// the zones of its numbers are theirs. Those of the zone database that show the
+// same time are named once.
 var zonesOf = map[string][]string{
 	"US": {"America/New_York", "America/Chicago", "America/Denver", "America/Phoenix", "America/Los_Angeles", "America/Anchorage", "America/Adak", "Pacific/Honolulu"},
 	"CA": {"America/St_Johns", "America/Halifax", "America/Toronto", "America/Winnipeg", "America/Regina", "America/Edmonton", "America/Vancouver"},
+	"AU": {"Australia/Adelaide", "Australia/Brisbane", "Australia/Eucla", "Australia/Lord_Howe", "Australia/Perth", "Australia/Sydney"},
+	"CX": {"Indian/Christmas"}, "CC": {"Indian/Cocos"},
+	"RU": {"Europe/Bucharest", "Europe/Moscow", "Europe/Samara", "Asia/Yekaterinburg", "Asia/Omsk", "Asia/Krasnoyarsk", "Asia/Irkutsk", "Asia/Yakutsk", "Asia/Vladivostok", "Asia/Magadan", "Asia/Kamchatka"},
+	"KZ": {"Asia/Almaty", "Asia/Aqtobe"},
+	"RE": {"Indian/Reunion"}, "YT": {"Indian/Mayotte"},
 }
 
-// zonesOfNumber are the names of all time zones that the number may be in.
-func zonesOfNumber(e164, region string) []string {
-	names, err := phonenumbers.GetTimezonesForPrefix(e164)
-	if err != nil {
-		return nil
+// zonesOfNumber are the names of all time zones that the number may be in. In
+// North America, Mexico and Brazil mobiles have area codes, and the library knows
+// those. Elsewhere a mobile may be anywhere in its country: the library then names
+// where most people live, which is early in the morning for others.
+func (n *numbers) zonesOfNumber(e164, region string) []string {
+	all := n.regional[region]
+	if e164[1] != '1' && region != "MX" && region != "BR" {
+		return all
 	}
-	if all := zonesOf[region]; all != nil && len(names) > len(all) {
+	names, err := phonenumbers.GetTimezonesForPrefix(e164)
+	if err != nil || len(names) > len(all) { // an area code that it does not know, or a number without one
 		return all
 	}
 	return names
@@ -238,7 +251,7 @@ func zonesOfNumber(e164, region string) []string {
 
 // elsewhere returns the first of the zones in which it is not a time for texts.
 func (n *numbers) elsewhere(e164, region string, t time.Time, s span) (zone *time.Location, name string) {
-	names := zonesOfNumber(e164, region)
+	names := n.zonesOfNumber(e164, region)
 	for _, name := range names {
 		z := n.zones[name]
 		if z == nil || !s.within(t.In(z)) {

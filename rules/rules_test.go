@@ -301,29 +301,3 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
-
-// BenchmarkDecide decides with 200 rules, of which the last one matches, beside
-// the shipped ten.
-func BenchmarkDecide(b *testing.B) {
-	var many strings.Builder
-	many.WriteString("version: 1\nbusiness: {name: X}\ntimezone: UTC\nmessages: {m: 'X: hello'}\nrules:\n")
-	for i := range 199 {
-		fmt.Fprintf(&many, "  - {name: r%d, when: {outcome: declined, line: \"+1212555%04d\"}, send: m}\n", i, i)
-	}
-	many.WriteString("  - {name: last, when: {outcome: rang_out}, send: m}\n")
-	big, problems := Parse("rules.yaml", []byte(many.String()))
-	if big == nil {
-		b.Fatal(problems)
-	}
-	c := call(pbx.RangOut, nil)
-	for name, r := range map[string]*Rules{"200 rules": big, "shipped": shipped(b)} {
-		b.Run(name, func(b *testing.B) {
-			b.ReportAllocs()
-			for range b.N {
-				if d := r.Decide(Facts{Call: c}, open); !d.Send {
-					b.Fatal(d.Because)
-				}
-			}
-		})
-	}
-}

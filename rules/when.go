@@ -349,12 +349,17 @@ func (b *between) outside(d time.Duration, what string) string {
 func (a *asked) closedFor() string {
 	switch a.hours() {
 	case holiday:
-		if _, sp, _ := a.office.hours.on(dateOf(a.local()), a.local().Weekday()); sp.name != "" {
-			return " (holiday: " + sp.name + ")"
-		}
-		return " (holiday)"
+		return " (holiday" + a.holidayName() + ")"
 	case pause:
 		return " (break)"
+	}
+	return ""
+}
+
+// holidayName is what the calendar calls the day, with a colon in front.
+func (a *asked) holidayName() string {
+	if _, sp, _ := a.office.hours.on(dateOf(a.local()), a.local().Weekday()); sp.name != "" {
+		return ": " + sp.name
 	}
 	return ""
 }
@@ -365,7 +370,7 @@ func (a *asked) hoursNow() string {
 	case opened:
 		return "the office was open"
 	case holiday:
-		return "it was a holiday" + strings.TrimPrefix(a.closedFor(), " (holiday)")
+		return "it was a holiday" + a.holidayName()
 	case pause:
 		return "it was a break"
 	}

@@ -14,16 +14,29 @@ const (
 const basic = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ ÆæßÉ!\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 const extension = "\f^{}\\[~]|€"
 
-var septets = func() map[rune]int {
-	m := map[rune]int{}
+// septets are what characters take, 0 for those that are not in the alphabet.
+// All but the Euro sign stand below U+0400.
+var septets = func() (m [0x400]uint8) {
 	for _, r := range basic {
 		m[r] = 1
 	}
 	for _, r := range extension {
-		m[r] = 2 // the escape and the character
+		if r < rune(len(m)) {
+			m[r] = 2 // the escape and the character
+		}
 	}
 	return m
 }()
+
+func septetsOf(r rune) int {
+	switch {
+	case r >= 0 && r < rune(len(septets)):
+		return int(septets[r])
+	case r == '€':
+		return 2
+	}
+	return 0
+}
 
 // plain are characters that word processors put in and that have an equal in
 // the GSM alphabet: one of them would more than halve the room.
@@ -34,12 +47,19 @@ var plain = strings.NewReplacer("‘", "'", "’", "'", "‚", "'", "‛", "'", 
 // Normalize replaces typographic characters by their equals in the GSM
 // alphabet, so that counts hold on every transport, and bytes that are no UTF-8
 // by a question mark. Other characters stay.
-func Normalize(s string) string { return plain.Replace(strings.ToValidUTF8(s, "?")) }
+func Normalize(s string) string {
+	for _, r := range s {
+		if septetsOf(r) == 0 || r == '\r' {
+			return plain.Replace(strings.ToValidUTF8(s, "?"))
+		}
+	}
+	return s // most texts
+}
 
 // Foreign returns the first character that GSM-7 cannot carry.
 func Foreign(s string) (r rune, found bool) {
 	for _, r := range s {
-		if septets[r] == 0 {
+		if septetsOf(r) == 0 {
 			return r, true
 		}
 	}
@@ -58,7 +78,7 @@ func Segments(s string) (n int, encoding string) {
 			return 1
 		}), "UCS-2"
 	}
-	return count(s, Single, Multi, func(r rune) int { return septets[r] }), "GSM-7"
+	return count(s, Single, Multi, septetsOf), "GSM-7"
 }
 
 func count(s string, single, multi int, size func(rune) int) int {
