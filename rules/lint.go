@@ -115,7 +115,9 @@ func meet(a, b *when) bool {
 		return len(a) == 0 || slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
 	}
 	patterns := func(a, b []string) bool {
-		return len(a) == 0 || slices.ContainsFunc(a, func(x string) bool { return pbx.Match(b, x) || pbx.Match([]string{x}, b[0]) })
+		return len(a) == 0 || slices.ContainsFunc(a, func(x string) bool {
+			return slices.ContainsFunc(b, func(y string) bool { return pbx.Match([]string{x}, y) || pbx.Match([]string{y}, x) })
+		})
 	}
 	flag := func(a, b *bool) bool { return a == nil || *a == *b }
 	spans := func(a, b []span) bool {

@@ -21,6 +21,7 @@ import (
 	"textback/pbx/event"
 	"textback/rules"
 	"textback/rules/simulate"
+	"textback/rules/strict"
 )
 
 type backtestCmd struct {
@@ -268,7 +269,7 @@ func (b *backtest) office(w io.Writer) {
 		if f.Superfluous {
 			superfluous++
 		}
-		if f.What == simulate.Nobody {
+		if f.What == simulate.Nobody || f.What == simulate.Tried {
 			alone++
 		}
 	}
@@ -278,7 +279,7 @@ func (b *backtest) office(w io.Writer) {
 			return ""
 		}
 		slices.Sort(list)
-		return fmt.Sprintf(" (half of them within %s)", list[len(list)/2].Round(time.Second))
+		return fmt.Sprintf(" (half of them within %s)", strict.Short(list[len(list)/2].Round(time.Second)))
 	}
 	fmt.Fprintf(w, "\nWhat the office did, within a day:\n")
 	fmt.Fprintf(w, "  called back and talked     %d%s\n", len(after[simulate.CalledBack]), median(simulate.CalledBack))
@@ -286,11 +287,11 @@ func (b *backtest) office(w io.Writer) {
 	fmt.Fprintf(w, "  called, reached nobody     %d%s\n", len(after[simulate.Tried]), median(simulate.Tried))
 	fmt.Fprintf(w, "  nothing                    %d\n", len(after[simulate.Nobody]))
 	fmt.Fprintf(w, "Of %d texts, %d would have been superfluous: the caller was reached within %s all the same. %d would have gone to people whom nobody spoke to within a day.\n",
-		texts, superfluous, b.Soon, alone)
+		texts, superfluous, strict.Short(b.Soon), alone)
 }
 
 func did(f simulate.Fact) string {
-	after := f.After.Round(time.Second).String()
+	after := strict.Short(f.After.Round(time.Second))
 	s := map[string]string{simulate.CalledBack: "called back after " + after, simulate.GotThrough: "the caller got through after " + after,
 		simulate.Tried: "called after " + after + ", reached nobody", simulate.Nobody: "nothing"}[f.What]
 	if f.Superfluous {

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"time"
 
+	"textback/cmd/textback/config"
 	"textback/pbx"
 	"textback/pbx/bus"
 	"textback/rules"
@@ -12,7 +14,7 @@ import (
 
 type checkCmd struct {
 	configFlag
-	Calls bool `help:"Hold the rules against the stored calls too; it is an error when the daemon's NATS does not answer. Without this flag they are looked at where NATS answers at once."`
+	Calls bool `help:"Hold the rules against the stored calls, and fail when the daemon cannot be asked for them. Otherwise that is done where it answers at once."`
 }
 
 // Run reads all configuration as serve would and prints every problem.
@@ -21,33 +23,60 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	seen := rules.Seen{}
-	for _, l := range cfg.Lines {
-		seen.Lines = append(seen.Lines, pbx.Line{Number: l.Number, Name: l.Name})
-	}
-	// Stored calls tell which lines and queues there are. A check is asked for often, also where
-	// no daemon runs: not reached, not said.
-	nctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	if !c.Calls {
-		nctx, cancel = context.WithTimeout(ctx, time.Second)
-		defer cancel()
-	}
-	if nc, err := openNATS(nctx, cfg, bus.Admin); err == nil {
-		defer nc.Close()
-		err = bus.Calls(nctx, nc, time.Time{}, func(call *pbx.Call) bool {
-			seen.Call(call)
-			return true
-		})
-		if err != nil && c.Calls {
-			return err
-		}
-	} else if c.Calls {
+	_, problems := addressBook(cfg, r, cfg.Rules)
+	seen, err := c.seen(ctx, cfg)
+	if err != nil {
 		return err
 	}
-	for _, p := range r.Lint(time.Now(), seen) {
+	bad := false
+	for _, p := range append(problems, r.Lint(time.Now(), seen)...) {
 		fmt.Fprintln(con.err, p)
+		bad = bad || !p.Warning
+	}
+	if bad {
+		return errNotOK
 	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())
 	return nil
+}
+
+// seen gathers which lines and queues there are.
+func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, error) {
+	var configured []pbx.Line
+	for _, l := range cfg.Lines {
+		configured = append(configured, pbx.Line{Number: l.Number, Name: l.Name})
+		for _, d := range l.Dialed {
+			configured = append(configured, pbx.Line{Number: l.Number, Name: l.Name, Raw: d})
+		}
+	}
+	plain, full := rules.Seen{Lines: configured}, rules.Seen{Lines: configured}
+	patience := time.Minute
+	if !c.Calls {
+		// A check is asked for often, also where no daemon runs: not answered, not said.
+		patience = time.Second
+		if cfg.NATS.URL == "" {
+			conn, err := net.DialTimeout("tcp", cfg.NATS.Listen, patience)
+			if err != nil {
+				return plain, nil
+			}
+			conn.Close()
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	nc, err := openNATS(ctx, cfg, bus.Admin)
+	if err == nil {
+		defer nc.Close()
+		err = bus.Calls(ctx, nc, time.Time{}, func(call *pbx.Call) bool {
+			full.Call(call)
+			return true
+		})
+	}
+	switch {
+	case err == nil:
+		return full, nil
+	case c.Calls:
+		return plain, err
+	}
+	return plain, nil // not a part of the calls: what is not in it may be in the rest
 }

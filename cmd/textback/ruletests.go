@@ -70,6 +70,9 @@ func (c testCmd) Run(con console) error {
 		}
 	}
 	for _, path := range sorted(covered) {
+		if tests == 0 {
+			break // none could be read
+		}
 		not := slices.DeleteFunc(covered[path].RuleNames(), func(n string) bool { return matched[path][n] })
 		for i, n := range not {
 			not[i] = fmt.Sprintf("%q", n)
@@ -78,7 +81,9 @@ func (c testCmd) Run(con console) error {
 			fmt.Fprintf(con.out, "%s: no test comes to %s\n", path, plural(len(not), "rule "+not[0], fmt.Sprintf("%d rules: %s", len(not), strings.Join(not, ", "))))
 		}
 	}
-	fmt.Fprintf(con.out, "%d tests, %d failed\n", tests, failed)
+	if tests > 0 {
+		fmt.Fprintf(con.out, "%d tests, %d failed\n", tests, failed)
+	}
 	if bad {
 		return errNotOK
 	}
