@@ -20,7 +20,9 @@ func TestNeverReached(t *testing.T) {
 		return strings.Join(words[:1+rnd.IntN(len(words))], ", ")
 	}
 	conditions := []func() string{
-		func() string { return "outcome: [" + some("voicemail", "abandoned", "declined", "rang_out", "busy") + "]" },
+		func() string {
+			return "outcome: [" + some("voicemail", "abandoned", "declined", "rang_out", "busy") + "]"
+		},
 		func() string { return "reason: [" + some("declined", "rang_out", "busy", "caller_hung_up") + "]" },
 		func() string { return "hours: [" + some("open", "closed", "holiday", "break") + "]" },
 		func() string { return fmt.Sprintf("open: %v", rnd.IntN(2) == 0) },
@@ -33,7 +35,9 @@ func TestNeverReached(t *testing.T) {
 		func() string { return `not_caller: "+1212*"` },
 		func() string { return "menu: true" },
 		func() string { return "time: [" + some(`"8:00-12:00"`, `"9:00-11:00"`, `"10:00-17:00"`) + "]" },
-		func() string { return "dates: [" + some(`"2026-11-20..2026-11-30"`, `"2026-11-24"`, `"2026-12-25"`) + "]" },
+		func() string {
+			return "dates: [" + some(`"2026-11-20..2026-11-30"`, `"2026-11-24"`, `"2026-12-25"`) + "]"
+		},
 	}
 	dead, gone := 0, 0
 	for range 400 {
