@@ -65,14 +65,14 @@ func wider(a, b *when) bool {
 			return false
 		}
 	}
-	if !(lists(a.Region, b.Region) && lists(a.Contact, b.Contact) && patterns(a.Group, b.Group) && lists(a.Attestation, b.Attestation) && b.hourSet()&^a.hourSet() == 0 &&
+	if !(lists(a.Region, b.Region) && lists(a.Contact, b.Contact) && patterns(a.Group, b.Group) && lists(a.Attestation, b.Attestation) &&
 		patterns(a.Tried, b.Tried) && flag(a.Certain, b.Certain) && flag(a.Anonymous, b.Anonymous) && flag(a.Internal, b.Internal) && counts(a.Attempts, b.Attempts) &&
 		within(a.QueueWait, b.QueueWait) && calendar(a.compiled.dates, b.compiled.dates) && weekly(a.compiled.days, b.compiled.days) && times(a.compiled.times, b.compiled.times)) {
 		return false
 	}
 	return lists(a.Outcome, b.Outcome) && lists(a.Reason, b.Reason) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
 		patterns(a.Queue, b.Queue) && (len(a.NotCaller) == 0 || patterns(b.NotCaller, a.NotCaller) && len(b.NotCaller) > 0) && within(a.Ring, b.Ring) && within(a.Wait, b.Wait) &&
-		flag(a.MessageLeft, b.MessageLeft) && flag(a.Menu, b.Menu) && flag(a.Forwarded, b.Forwarded)
+		flag(a.MessageLeft, b.MessageLeft) && flag(a.Menu, b.Menu) && flag(a.Forwarded, b.Forwarded) && (a.Open == nil && len(a.Hours) == 0 || b.hourSet()&^a.hourSet() == 0)
 }
 
 // hourSet are those of hoursWords that the conditions open and hours let in, a bit each.

@@ -39,9 +39,12 @@ type linter struct {
 	now time.Time
 }
 
-// does is what a rule comes to, the same for two rules that do the same.
-func (ru *rule) does() string {
-	return fmt.Sprint(ru.Send, "|", ru.Text, "|", ru.Nothing != "", "|", ru.Delay, ru.Window, ru.FollowUps, ru.Task, ru.Notify, ru.Tags)
+// alike tells whether two rules do the same.
+func alike(a, b *rule) bool {
+	same := func(x, y *time.Duration) bool { return (x == nil) == (y == nil) && (x == nil || *x == *y) }
+	return a.Send == b.Send && a.Text == b.Text && (a.Nothing == "") == (b.Nothing == "") && same(a.Delay, b.Delay) && same(a.Window, b.Window) &&
+		slices.Equal(a.FollowUps, b.FollowUps) && (a.Task == nil) == (b.Task == nil) && (a.Task == nil || *a.Task == *b.Task) &&
+		slices.Equal(a.Notify, b.Notify) && slices.Equal(a.Tags, b.Tags)
 }
 
 // overlaps warns of two mistakes with the order of rules that are no dead rules.
@@ -53,19 +56,19 @@ func (ru *rule) does() string {
 // order is for: nothing is said of those.
 func (l *linter) overlaps() {
 	var earlier []*rule
-	alike := map[string][]*rule{} // by the conditions they have
+	asking := map[string][]*rule{} // by the conditions they have
 	for i := range l.r.file.Rules {
 		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
 		said := l.unreached(p, ru, earlier)
 		keys := strings.Join(ru.When.keys(), " ")
-		for _, e := range alike[keys] {
-			if !said && keys != "" && e.does() != ru.does() && meet(&e.When, &ru.When) && !wider(&ru.When, &e.When) && !wider(&e.When, &ru.When) {
+		for _, e := range asking[keys] {
+			if !said && keys != "" && meet(&e.When, &ru.When) && !alike(e, ru) && !wider(&ru.When, &e.When) && !wider(&e.When, &ru.When) {
 				l.rep.Warning(p, "rules %q (line %d) and %q overlap: a call that fulfils the conditions of both is decided by the former, because it stands above; say in one of them what only the other is for",
 					e.Name, e.line, ru.Name)
 				break
 			}
 		}
-		alike[keys] = append(alike[keys], ru)
+		asking[keys] = append(asking[keys], ru)
 		earlier = append(earlier, ru)
 	}
 }
