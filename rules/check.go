@@ -370,7 +370,7 @@ func (r *Rules) checkStaffNamed(rep *strict.Report, p strict.Path, name string) 
 	for _, s := range r.file.Staff {
 		names = append(names, s.Key)
 	}
-	rep.OneOf(p, "one of the staff", name, names...)
+	rep.Problem(p, "nobody on the staff is called %q%s (there are: %s)", name, strict.DidYouMean(name, names), strings.Join(names, ", "))
 }
 
 // checkStaff makes the list of those who are told of things.
@@ -378,10 +378,7 @@ func (r *Rules) checkStaff(rep *strict.Report) {
 	for i := range r.file.Staff {
 		name, s := r.file.Staff[i].Key, &r.file.Staff[i].Value
 		p := strict.At("staff").Key(name)
-		if rep.Wrong(p) {
-			continue
-		}
-		if s.Email == "" && s.Text == "" && s.Webhook == "" {
+		if !rep.Wrong(p) && s.Email == "" && s.Text == "" && s.Webhook == "" {
 			rep.Problem(p, "there is no way to tell %s anything: add email:, text: with a mobile number, or webhook:", name)
 		}
 		if a, err := mail.ParseAddress(s.Email); s.Email != "" && (err != nil || a.Address != s.Email) {
@@ -395,7 +392,7 @@ func (r *Rules) checkStaff(rep *strict.Report) {
 				s.Text = phonenumbers.Format(n, phonenumbers.E164)
 			}
 		}
-		if s.Webhook != "" {
+		if s.Webhook != "" && !rep.Wrong(p.Key("webhook")) {
 			checkURL(rep, p.Key("webhook"), s.Webhook)
 		}
 		if s.Language != "" {

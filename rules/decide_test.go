@@ -273,6 +273,8 @@ func TestWriteText(t *testing.T) {
 			c.Certain, c.Gaps = false, []pbx.Gap{pbx.GapAttachedLate, pbx.GapNoFinal}
 			c.Caller = pbx.Caller{Raw: "101"}
 		})}, time.Hour},
+		{"after hours, on a holiday", Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = open.AddDate(0, 0, 32) })}, 32 * 24 * time.Hour},
+		{"too many at once, by a new caller", Facts{Call: call(pbx.RangOut, nil), Spent: Spent{Minute: 10}, Down: "the provider has refused 5 texts in a row"}, 0},
 		{"answered", Facts{Call: call(pbx.Answered, nil)}, 0},
 		{"withheld", Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true, Raw: "anonymous"} })}, 0},
 	} {
@@ -283,6 +285,13 @@ func TestWriteText(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.WriteString("\n")
+	}
+	// One with everything that a rule can want.
+	d := reads(t, actions).Decide(Facts{Call: salesCall(nil), Contact: &Contact{FirstName: "Ana", Language: "es"}}, open)
+	d.RulesVersion = "0a1b2c3d"
+	b.WriteString("### with follow-ups, a task and more\n")
+	if err := d.WriteText(&b, r.Zone()); err != nil {
+		t.Fatal(err)
 	}
 	golden(t, "explained.txt", b.String())
 }
@@ -320,15 +329,19 @@ func TestFirstMatchWins(t *testing.T) {
 	conditions := []string{"outcome: busy", "outcome: [rang_out, declined]", "outcome: voicemail", "outcome: [busy, unreachable, abandoned, unattended]", "reason: declined", "line: Front*", "line: [Back, Front desk]",
 		"caller: +1202*", "caller: +12025550143", "not_caller: [+1202*, +1303*]", "not_caller: +1202*", "ring: {under: 5s}", "ring: {under: 10s, at_least: 2s}", "wait: {at_least: 8s}", "message_left: true", "message_left: false",
 		"open: true", "open: false", "queue: \"*\"", "queue: support", "menu: true", "forwarded: false",
-		"reason: [busy, not_tried]", "reason: [rang_out, caller_hung_up]", "ring: {at_least: 1s}"}
+		"reason: [busy, not_tried]", "reason: [rang_out, caller_hung_up]", "ring: {at_least: 1s}",
+		"certain: true", "anonymous: false", "internal: false", "region: [US, CA]", "region: US", "contact: [known, vip]", "contact: vip", "contact: new", "group: [pat*, staff]", "group: patients",
+		"attestation: [A, none]", "attestation: none", "attempts: {at_least: 2}", "attempts: {at_least: 2, under: 4}", "queue_wait: {under: 30s}", "queue_wait: {under: 10s}",
+		"hours: [closed, holiday]", "hours: closed", "dates: \"2026-11-01..2026-11-30\"", "dates: [2026-11-23, 2026-11-24]", "days: [mon, tue]", "days: mon", "time: [\"0:00-12:00\", \"13:00-20:00\"]", "time: \"9:00-11:00\"",
+		"tried: [1*, Bob]", "tried: 101", "pbx: {NIGHT: [\"1\", \"0\"]}", "pbx: {NIGHT: \"1\"}", "pbx: {NIGHT: \"1\", DAY: \"*\"}"}
 	dead, impossible, decided := 0, 0, 0
-	for range 3000 {
+	for range 1500 {
 		var b strings.Builder
-		b.WriteString(head + "hours: {mon: \"8:00-17:00\"}\nrules:\n")
+		b.WriteString(head + "hours: {mon: \"8:00-17:00\"}\nclosed_on: [2026-11-24]\nrules:\n")
 		n := 2 + rnd.IntN(7)
 		for i := range n {
 			keys := map[string]string{}
-			for range 1 + rnd.IntN(3) {
+			for range 1 + rnd.IntN(2) {
 				c := conditions[rnd.IntN(len(conditions))]
 				key, _, _ := strings.Cut(c, ":")
 				keys[key] = c

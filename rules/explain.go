@@ -43,6 +43,9 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 			fmt.Fprintf(&b, "\nFollow-up at %s: a task for %s, to call back until %s.\n", at(f.DueAt), f.Task.Owner, at(f.Task.Deadline))
 		} else {
 			fmt.Fprintf(&b, "\nFollow-up at %s, a text (%s):\n  %s\n", at(f.DueAt), d.about(f.Message, f.Body, f.Language, f.Segments, f.Encoding, f.Cost), indented(f.Body))
+			if why := d.quiet(f.DueAt); why != "" {
+				fmt.Fprintf(&b, "  It will not leave: %s.\n", why)
+			}
 		}
 	}
 	if len(d.FollowUps) > 0 {
@@ -84,6 +87,21 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 	fmt.Fprintf(&b, "\nRules version %s.\n", d.RulesVersion)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// quiet is why a follow-up that is due at that time will be dropped, empty when it
+// will not be.
+func (d *Decision) quiet(due time.Time) string {
+	if d.asked == nil {
+		return ""
+	}
+	a := *d.asked
+	a.f.Text = &DueText{FollowUp: true, DueAt: due}
+	if a.leaves = due; a.ok(QuietHours) {
+		return ""
+	}
+	a.no |= bit(QuietHours)
+	return a.sentence(QuietHours)
 }
 
 // about says what is to be known of a text beside its letters.

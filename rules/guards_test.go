@@ -282,7 +282,7 @@ rules:
 	}
 	strict = append(strict, read(t, base+"number_types: [mobile]\n"), read(t, base+"regions: [CA]\n"), read(t, base+"defaults: {fresh: 10m}\n"))
 	sent, kept, changed := 0, 0, 0
-	for range 4000 {
+	for range 1500 {
 		f, now := somebody(rnd)
 		d := loose.Decide(f, now)
 		against, names := false, rnd.Perm(len(guardNames))
@@ -323,7 +323,7 @@ rules:
 			}
 		}
 	}
-	if sent < 200 || kept < 200 || changed < 200 {
+	if sent < 100 || kept < 100 || changed < 100 {
 		t.Errorf("%d texts, %d kept and %d taken away by guards: the property is hardly tested", sent, kept, changed)
 	}
 }

@@ -275,7 +275,7 @@ func inKinds(some []kind) string {
 var ways = map[string]map[string]*regexp.Regexp{
 	"en": {
 		"reply":     regexp.MustCompile(`(?i)\b(repl(y|ies|ied)|respond|answer here|text (us|back|me)|message us|write (us|back)|send us)\b`),
-		"call back": regexp.MustCompile(`(?i)\b(call(ing)? (you|us|back|again)|(ring|phone) (you|us)|get back to you|return your call|be in touch|call \+?[\d(])`),
+		"call back": regexp.MustCompile(`(?i)\b(call(ing)? (you|us|back|again|then|now|tomorrow)|(ring|phone) (you|us)|get back to you|return your call|be in touch|call \+?[\d(])`),
 		"book":      regexp.MustCompile(`(?i)\b(book(ing)?|schedule|appointment online)\b|https?://`),
 	},
 	"es": {

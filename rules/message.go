@@ -142,8 +142,6 @@ func (t *text) render(v *values) (string, error) {
 	switch {
 	case s == "":
 		return "", errNothing
-	case strings.Contains(s, "&{"):
-		return "", fault{"a dot alone is no value here: write {{.Business}} and the like", "{{.}}"}
 	case strings.Contains(s, "%!"): // what printf leaves where it fails
 		return "", fault{"printf does not fit its values: " + quote(s), "printf"}
 	}

@@ -51,7 +51,7 @@ func compile(called, language, source string) (*text, []fault) {
 	if t.Tree == nil || len(t.Templates()) > 1 {
 		return nil, []fault{{"a message cannot hold templates of its own: leave out {{define}} and {{block}}", "define"}}
 	}
-	faults := m.look(t.Root)
+	faults := m.look(t.Root, false)
 	if len(faults) == 0 {
 		m.steps, _ = stepsOf(t.Root, false)
 	}
@@ -59,17 +59,19 @@ func compile(called, language, source string) (*text, []fault) {
 }
 
 // look walks the template. It allows what a text of single values needs: no
-// loops, whose end nobody could wait for, and no templates within.
-func (m *text) look(n parse.Node) (faults []fault) {
-	each := func(nodes ...parse.Node) {
+// loops, whose end nobody could wait for, and no templates within. Inside
+// {{with}} the dot is a value.
+func (m *text) look(n parse.Node, inWith bool) (faults []fault) {
+	each := func(inWith bool, nodes ...parse.Node) {
 		for _, n := range nodes {
-			faults = append(faults, m.look(n)...)
+			faults = append(faults, m.look(n, inWith)...)
 		}
 	}
-	branch := func(b *parse.BranchNode) {
-		each(b.Pipe, b.List)
+	branch := func(b *parse.BranchNode, with bool) {
+		each(inWith, b.Pipe)
+		each(inWith || with, b.List)
 		if b.ElseList != nil {
-			each(b.ElseList)
+			each(inWith, b.ElseList)
 		}
 	}
 	field := func(names []string, at string) {
@@ -82,17 +84,18 @@ func (m *text) look(n parse.Node) (faults []fault) {
 			m.uses = append(m.uses, first)
 		}
 	}
+	const noDot = "a dot alone is a value only between {{with}} and {{end}}: write {{.Business}} and the like"
 	switch n := n.(type) {
 	case *parse.ListNode:
 		if n != nil {
-			each(n.Nodes...)
+			each(inWith, n.Nodes...)
 		}
 	case *parse.ActionNode:
-		each(n.Pipe)
+		each(inWith, n.Pipe)
 	case *parse.IfNode:
-		branch(&n.BranchNode)
+		branch(&n.BranchNode, false)
 	case *parse.WithNode:
-		branch(&n.BranchNode)
+		branch(&n.BranchNode, true)
 	case *parse.RangeNode:
 		return []fault{{"{{range}} has no use here: every value is a single one", "range"}}
 	case *parse.TemplateNode:
@@ -100,16 +103,23 @@ func (m *text) look(n parse.Node) (faults []fault) {
 	case *parse.PipeNode:
 		if n != nil {
 			for _, c := range n.Cmds {
-				each(c.Args...)
+				each(inWith, c.Args...)
 			}
 		}
 	case *parse.ChainNode:
-		each(n.Node)
+		each(inWith, n.Node)
+	case *parse.DotNode:
+		if !inWith {
+			faults = append(faults, fault{noDot, "{{.}}"})
+		}
 	case *parse.FieldNode:
 		field(n.Ident, "")
 	case *parse.VariableNode:
-		if n.Ident[0] == "$" && len(n.Ident) > 1 {
+		switch {
+		case n.Ident[0] == "$" && len(n.Ident) > 1:
 			field(n.Ident[1:], "$")
+		case n.Ident[0] == "$":
+			faults = append(faults, fault{noDot, "$"})
 		}
 	}
 	return faults

@@ -140,7 +140,10 @@ func (r *Report) Has(p Path) bool { return r.nodes[p] != nil }
 
 // Wrong reports whether p or anything in it has a problem that is no warning.
 func (r *Report) Wrong(p Path) bool {
-	for w := range r.wrong {
+	for w, is := range r.wrong {
+		if !is {
+			continue // a warning
+		}
 		if rest, in := strings.CutPrefix(string(w), string(p)); in && (p == "" || rest == "" || rest[0] == '.' || rest[0] == '[') {
 			return true
 		}
@@ -477,6 +480,11 @@ func DidYouMean(got string, words []string) string {
 		}
 		if d := distance(strings.ToLower(got), strings.ToLower(w)); d < least && d <= len(w)/2 {
 			best, least = w, d
+		}
+	}
+	for i := 0; i < len(words) && best == ""; i++ { // monday for mon, tel for telephone
+		if g, w := strings.ToLower(got), strings.ToLower(words[i]); len(g) <= 64 && len(g) >= 3 && len(w) >= 3 && (strings.HasPrefix(g, w) || strings.HasPrefix(w, g)) {
+			best = words[i]
 		}
 	}
 	if best == "" {

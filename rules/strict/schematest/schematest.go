@@ -105,7 +105,7 @@ func Fresh(t testing.TB, path string, now []byte, update bool) {
 	}
 }
 
-var visible = regexp.MustCompile(`(?m)unknown key|not valid YAML|has no unit|is not a duration|is neither true nor false|is not a whole number|: want (a|true)|put version: 1|^.*: unknown (outcome|reason|transport|level|format) `)
+var visible = regexp.MustCompile(`(?m)unknown key|not valid YAML|has no unit|is not a duration|is neither true nor false|is not a whole number|: want (a|true)|put version: 1|^.*: unknown (outcome|reason|transport|level|format|mode|kind of contact|attestation|state of the hours) `)
 
 // Visible tells whether one of the problems is of those that a schema can see:
 // unknown keys, wrong types, words that there are not.
