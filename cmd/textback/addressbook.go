@@ -2,17 +2,20 @@ package main
 
 import (
 	"path/filepath"
+	"slices"
 
 	"textback/cmd/textback/config"
 	"textback/rules"
 	"textback/rules/contacts"
+	"textback/rules/strict"
 )
 
-// addressBook reads the contact files that the rules name. The problems are those of the
-// files; the book is empty when one is more than a warning. A lookup over HTTP is not asked: it
+// addressBook reads the contact files that textback.yaml and the rules name; thorough holds
+// every number against its numbering plan. The problems are the files'; nothing is in
+// the book when one is more than a warning. A lookup over HTTP is not asked: it
 // would tell the CRM of calls that nobody makes.
-func addressBook(cfg *config.Config, r *rules.Rules, rulesPath string) (*contacts.Book, []rules.Problem) {
-	var files []string
+func addressBook(cfg *config.Config, r *rules.Rules, rulesPath string, thorough bool) (*contacts.Book, []strict.Problem) {
+	files := slices.Clone(cfg.Contacts.Files)
 	for _, f := range r.Contacts().Files {
 		if !filepath.IsAbs(f) {
 			f = filepath.Join(filepath.Dir(rulesPath), f)
@@ -22,7 +25,9 @@ func addressBook(cfg *config.Config, r *rules.Rules, rulesPath string) (*contact
 	if len(files) == 0 {
 		return contacts.Of(nil), nil
 	}
-	b, problems := contacts.Open(files, contacts.Options{Region: cfg.Region})
+	opt := cfg.AddressBooks()
+	opt.Thorough = thorough
+	b, problems := contacts.Open(files, opt)
 	if b == nil {
 		b = contacts.Of(nil)
 	}

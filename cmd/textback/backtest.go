@@ -75,7 +75,7 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 		since = time.Now().Add(-c.Since.Duration)
 	}
 	verdicts := func(r *rules.Rules, path string) []*simulate.Verdict {
-		book, problems := addressBook(cfg, r, path)
+		book, problems := addressBook(cfg, r, path, false)
 		for _, p := range problems {
 			fmt.Fprintln(con.err, p)
 		}

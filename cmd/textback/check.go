@@ -23,7 +23,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	_, problems := addressBook(cfg, r, cfg.Rules)
+	book, problems := addressBook(cfg, r, cfg.Rules, true)
 	seen, err := c.seen(ctx, cfg)
 	if err != nil {
 		return err
@@ -37,6 +37,9 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 		return errNotOK
 	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())
+	if n := book.Len(); n > 0 {
+		fmt.Fprintf(con.out, "%d numbers are in the address books\n", n)
+	}
 	return nil
 }
 

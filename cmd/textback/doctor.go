@@ -61,6 +61,7 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	} else {
 		d.say("rules", nil, fmt.Sprintf("%s, version %s", cfg.Rules, r.Version()))
 	}
+	d.contacts(ctx, cfg)
 	if a := cfg.PBX.Asterisk; a != nil {
 		d.asterisk(ctx, cfg)
 	}
@@ -126,12 +127,32 @@ func (d *doctor) asterisk(ctx context.Context, cfg *config.Config) {
 		err = fmt.Errorf("%w: set read_only=no for user %q in ari.conf", err, a.User)
 	}
 	d.say("events", err, "the event socket opens")
+	for _, device := range a.States {
+		state, err := client.AskState(ctx, device)
+		d.pbxValue("state", device, state, err, "has the dialplan or a phone ever set it?")
+	}
+	for _, name := range a.Variables {
+		value, err := client.AskVariable(ctx, name)
+		d.pbxValue("variable", name, value, err, "there is no such variable, or it is empty")
+	}
 	if at, err := client.Clock(ctx); err == nil && !at.IsZero() {
 		if off := time.Since(at).Abs(); off > 5*time.Second {
 			d.say("clock", fmt.Errorf("this host and Asterisk are %v apart: run NTP on both, or fresh calls look stale", off.Round(time.Second)), "")
 		} else {
 			d.say("clock", nil, "agrees with Asterisk's")
 		}
+	}
+}
+
+// pbxValue tells what the PBX says of something that rules may ask for.
+func (d *doctor) pbxValue(what, name, value string, err error, mend string) {
+	switch {
+	case err != nil:
+		d.note(what, fmt.Sprintf("Asterisk does not tell %s, so no rule that asks for it matches: %v", name, err))
+	case value == "":
+		d.note(what, fmt.Sprintf("Asterisk does not know %s, so no rule that asks for it matches: %s", name, mend))
+	default:
+		d.say(what, nil, name+" is "+value)
 	}
 }
 

@@ -106,7 +106,7 @@ func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config,
 	if call == nil {
 		return d, fmt.Errorf("no call %q is stored: 'textback calls' lists them", c.Call)
 	}
-	book, problems := addressBook(cfg, r, cfg.Rules)
+	book, problems := addressBook(cfg, r, cfg.Rules, false)
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,7 +24,9 @@ import (
 	"textback/cmd/textback/config"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/rules/strict"
 	"textback/sms"
+	"textback/sms/directory"
 	"textback/sms/file"
 	"textback/sms/twilio"
 )
@@ -111,6 +114,7 @@ type serving struct {
 	log        *slog.Logger
 	m          *metrics
 	rules      atomic.Pointer[rules.Rules]
+	directory  *directory.Directory // nil where only calls are watched
 	configPath string
 }
 
@@ -198,6 +202,10 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 			return err
 		}
 		defer nc.Close()
+		if d.directory, err = d.openDirectory(); err != nil {
+			return err
+		}
+		defer d.directory.Close()
 		sender, err := d.sender(ctx, nc, transport)
 		if err != nil {
 			return err
@@ -312,19 +320,22 @@ func recorder(path string, log *slog.Logger) (record func([]byte), closeFile fun
 	}, func() { _ = f.Close() }, nil
 }
 
-// reload takes new rules into use if they check out; the old ones stay otherwise.
+// reload takes new rules and address books into use if they check out; the old ones stay otherwise.
 func (d *serving) reload() {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading+fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonicUsec()))
 	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
+	if d.directory != nil && len(d.cfg.Contacts.Files) > 0 {
+		problems := d.directory.Reload()
+		logProblems(d.log, problems)
+		if slices.ContainsFunc(problems, func(p strict.Problem) bool { return !p.Warning }) {
+			d.log.Error("the new address books have errors; the old ones stay in force", "numbers", d.directory.Len())
+		} else {
+			d.log.Info("address books reloaded", "numbers", d.directory.Len())
+		}
+	}
 	cur := d.rules.Load()
 	r, problems := rules.Load(d.cfg.Rules)
-	for _, p := range problems {
-		level := slog.LevelError
-		if p.Warning {
-			level = slog.LevelWarn
-		}
-		d.log.Log(context.Background(), level, p.String())
-	}
+	logProblems(d.log, problems)
 	if r == nil {
 		d.log.Error("the new rules have errors; the old ones stay in force", "rules", cur.Version())
 		return

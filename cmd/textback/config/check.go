@@ -21,11 +21,14 @@ import (
 
 var (
 	// A site is a token of NATS subjects and part of call ids.
-	siteToken  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
-	appName    = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
-	regionCode = regexp.MustCompile(`^[A-Z]{2}$`)
-	accountSID = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
-	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
+	siteToken = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
+	appName   = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+	// Devices have their technology in front; variables may be functions.
+	deviceName   = regexp.MustCompile(`^[A-Za-z0-9_]+[:/][^\s,&*?#]{1,80}$`)
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\([^\s()]*\))?$`)
+	regionCode   = regexp.MustCompile(`^[A-Z]{2}$`)
+	accountSID   = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
+	serviceSID   = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
 	// Senders with letters, as GSM 03.40 allows them: 11 characters.
 	senderName = regexp.MustCompile(`^[a-zA-Z0-9 ]{1,11}$`)
 	hasLetter  = regexp.MustCompile(`[a-zA-Z]`)
@@ -48,6 +51,7 @@ func (c *Config) check(r *report) {
 	c.Rules = r.beside(c.Rules)
 	c.checkPBX(r)
 	c.checkLines(r)
+	c.checkContacts(r)
 	c.checkSMS(r)
 	c.checkNATS(r)
 	c.HTTP.Listen = listen(r, strict.At("http", "listen"), c.HTTP.Listen, "metrics and health have no password")
@@ -117,11 +121,50 @@ func (c *Config) checkPBX(r *report) {
 			}
 		}
 	}
+	a.checkStates(r, where)
 	if len(a.Inside.Endpoints) > 0 {
 		r.Problem(where.Key("inside", "endpoints"), "inside takes contexts only: what is not outside is inside")
 	}
 	if a.Outside.Contexts != nil && len(a.Outside.Contexts) == 0 && len(a.Outside.Endpoints) == 0 {
 		r.Problem(where.Key("outside", "contexts"), "an empty list leaves no call to come from outside: leave the key out for the defaults")
+	}
+}
+
+// maxAsked bounds states and variables: each variable is a request every few seconds.
+const maxAsked = 50
+
+func (a *Asterisk) checkStates(r *report, where strict.Path) {
+	seen := map[string]bool{}
+	for i, s := range a.States {
+		w := where.Key("states").Index(i)
+		switch {
+		case !deviceName.MatchString(s):
+			r.Problem(w, "%q is no device: they have their technology in front, such as Custom:DAYNIGHT0 or PJSIP/101 (\"core show hints\" shows them behind the colon)", s)
+		case seen[s]:
+			r.Problem(w, "%s stands here twice", s)
+		}
+		seen[s] = true
+	}
+	for i, s := range a.Variables {
+		w := where.Key("variables").Index(i)
+		switch {
+		case strings.HasPrefix(s, "${") || strings.HasPrefix(s, "$["):
+			r.Problem(w, "write %s without ${ and }", s)
+		case !variableName.MatchString(s):
+			r.Problem(w, "%q is no variable: use the name of a global one, such as NIGHTMODE, or a function such as DB(DAYNIGHT/C0)", s)
+		case seen[s]:
+			r.Problem(w, "%s stands here twice", s)
+		}
+		seen[s] = true
+	}
+	if len(a.States) > maxAsked {
+		r.Problem(where.Key("states"), "at most %d devices are followed", maxAsked)
+	}
+	if len(a.Variables) > maxAsked {
+		r.Problem(where.Key("variables"), "at most %d variables are asked for", maxAsked)
+	}
+	if a.VariablesEvery < time.Second || a.VariablesEvery > time.Hour {
+		r.Problem(where.Key("variables_every"), "%s is out of range: variables are asked for this often; use 1s to 1h", a.VariablesEvery)
 	}
 }
 

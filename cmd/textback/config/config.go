@@ -20,12 +20,13 @@ type Config struct {
 	StateDir string `yaml:"state_dir"`
 	Rules    string `yaml:"rules"` // path
 
-	PBX   PBX    `yaml:"pbx"`
-	Lines []Line `yaml:"lines"`
-	SMS   SMS    `yaml:"sms"`
-	NATS  NATS   `yaml:"nats"`
-	HTTP  HTTP   `yaml:"http"`
-	Log   Log    `yaml:"log"`
+	PBX      PBX      `yaml:"pbx"`
+	Lines    []Line   `yaml:"lines"`
+	Contacts Contacts `yaml:"contacts"`
+	SMS      SMS      `yaml:"sms"`
+	NATS     NATS     `yaml:"nats"`
+	HTTP     HTTP     `yaml:"http"`
+	Log      Log      `yaml:"log"`
 }
 
 // PBX says where calls are seen.
@@ -46,6 +47,10 @@ type Asterisk struct {
 	App          string   `yaml:"app"`
 	Outside      Patterns `yaml:"outside"`
 	Inside       Patterns `yaml:"inside"`
+
+	States         []string      `yaml:"states"`
+	Variables      []string      `yaml:"variables"`
+	VariablesEvery time.Duration `yaml:"variables_every"`
 
 	Password Secret `yaml:"-"`
 }
@@ -194,7 +199,7 @@ func defaults() *Config {
 
 // Defaults fills in what an empty pbx.asterisk means.
 func (a *Asterisk) Defaults() {
-	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
+	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback", VariablesEvery: 10 * time.Second}
 }
 
 // Witness returns what the reader of SIP must know. pbx.sip must be set.

@@ -1,0 +1,230 @@
+package ari
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// states are the device states and variables that the admin asked for, as far
+// as they are known: their last changes, so that a call can be told what held
+// when it ended. They are safe for concurrent use.
+type states struct {
+	mu      sync.Mutex
+	changes map[string][]change // oldest first
+	heard   map[string]time.Time
+}
+
+// A change is a value from a time on; an empty one is not known.
+type change struct {
+	at    time.Time // by the PBX's clock
+	value string
+}
+
+// keptChanges is how many changes of one value are remembered: a call is told of
+// a few seconds after its end.
+const keptChanges = 8
+
+// set takes a value that holds from at on. Changes may come a little out of
+// order, but not before the last of all.
+func (s *states) set(key, value string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.changes[key]
+	if n := len(all); n > 0 && all[n-1].value == value || n == 0 && value == "" {
+		return
+	}
+	if len(all) == keptChanges {
+		all = append(all[:0:0], all[1:]...)
+	}
+	s.changes[key] = append(all, change{at, value})
+}
+
+// forget is said when nothing is known any more.
+func (s *states) forget(at time.Time) {
+	s.mu.Lock()
+	keys := make([]string, 0, len(s.changes))
+	for k := range s.changes {
+		keys = append(keys, k)
+	}
+	s.mu.Unlock()
+	for _, k := range keys {
+		s.set(k, "", at)
+	}
+}
+
+// at is what was known at a time; nil when nothing was.
+func (s *states) at(t time.Time) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out map[string]string
+	for k, all := range s.changes {
+		for i := len(all) - 1; i >= 0; i-- {
+			if i > 0 && all[i].at.After(t) {
+				continue
+			}
+			// What the PBX said first is taken to have held before: it was asked for
+			// when the connection came up.
+			if all[i].value != "" {
+				if out == nil {
+					out = map[string]string{}
+				}
+				out[k] = all[i].value
+			}
+			break
+		}
+	}
+	return out
+}
+
+// States tells the device states and variables of Options.States and
+// Options.Variables as they were at a time of late, by the PBX's clock. What is
+// not known is not in it; the map is the caller's. It is safe for concurrent use.
+func (c *Client) States(at time.Time) map[string]string { return c.states.at(at) }
+
+// RefreshVariables has the variables asked for now instead of at their next turn.
+// It returns at once.
+func (c *Client) RefreshVariables() {
+	select {
+	case c.refresh <- struct{}{}:
+	default:
+	}
+}
+
+// deviceState takes an event if it is about a device that is asked for. It
+// reports whether it was a DeviceStateChanged.
+func (c *Client) deviceState(m *message) bool {
+	if len(c.opt.States) == 0 || len(m.data) > 1000 || gjson.GetBytes(m.data, "type").Str != deviceStateChanged {
+		return false
+	}
+	name := gjson.GetBytes(m.data, "device_state.name").String()
+	if key, ok := c.stateKeys[strings.ToLower(name)]; ok {
+		at, err := parseTime(gjson.GetBytes(m.data, "timestamp").Str)
+		if err != nil {
+			at = c.pbxNow()
+		}
+		c.states.hear(key, m.at)
+		c.states.set(key, known(gjson.GetBytes(m.data, "device_state.state").String()), at)
+	}
+	return true
+}
+
+const deviceStateChanged = "DeviceStateChanged"
+
+// hear notes that an event told of a key, at our own time.
+func (s *states) hear(key string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard[key] = at
+}
+
+// heardSince reports whether an event has told of a key since a time of ours:
+// then an answer that was asked for before is older.
+func (s *states) heardSince(key string, t time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.heard[key].After(t)
+}
+
+// known is empty for the words of Asterisk that mean it does not know.
+func known(state string) string {
+	if state == "UNKNOWN" || state == "INVALID" {
+		return ""
+	}
+	return state
+}
+
+// AskState asks for a device's state, such as "INUSE"; empty when Asterisk
+// does not know.
+func (c *Client) AskState(ctx context.Context, device string) (string, error) {
+	b, err := c.call(ctx, http.MethodGet, "/deviceStates/"+url.PathEscape(device), nil, nil)
+	if err != nil {
+		return "", err
+	}
+	return known(gjson.GetBytes(b, "state").String()), nil
+}
+
+// AskVariable asks for a global variable or a function such as DB(DAYNIGHT/C0);
+// empty when there is no such variable, or it is empty.
+func (c *Client) AskVariable(ctx context.Context, name string) (string, error) {
+	b, err := c.call(ctx, http.MethodGet, "/asterisk/variable", url.Values{"variable": {name}}, nil)
+	if err != nil {
+		return "", err
+	}
+	value := gjson.GetBytes(b, "value").String()
+	if len(value) > maxValue {
+		return "", fmt.Errorf("its value is longer than %d bytes", maxValue)
+	}
+	return strings.ToValidUTF8(value, "\uFFFD"), nil
+}
+
+// maxValue bounds a variable's value: it goes into every call's event.
+const maxValue = 256
+
+// asked is what devices were in when they were asked for.
+type asked struct {
+	began  time.Time // by our clock
+	states map[string]string
+}
+
+// askStates asks for every device's state. One that cannot be told is empty.
+func (c *Client) askStates(ctx context.Context) (asked, error) {
+	a := asked{began: time.Now(), states: map[string]string{}}
+	for _, device := range c.opt.States {
+		state, err := c.AskState(ctx, device)
+		if err != nil {
+			if code := status(err); code == 0 || code == http.StatusUnauthorized {
+				return a, err
+			}
+			c.saysOnce(device, fmt.Sprintf("Asterisk does not tell the state of device %s: rules that ask for it do not match", device), err)
+		}
+		a.states[device] = state
+	}
+	return a, nil
+}
+
+// watchVariables asks for the variables over and over until ctx ends.
+func (c *Client) watchVariables(ctx context.Context) {
+	if len(c.opt.Variables) == 0 {
+		return
+	}
+	tick := time.NewTicker(c.opt.VariablesEvery)
+	defer tick.Stop()
+	for {
+		for _, name := range c.opt.Variables {
+			value, err := c.AskVariable(ctx, name)
+			if ctx.Err() != nil {
+				return
+			}
+			var op *url.Error
+			if err != nil && !errors.As(err, &op) {
+				c.saysOnce(name, fmt.Sprintf("Asterisk does not tell %s: rules that ask for it do not match", name), err)
+			}
+			c.Do(ctx, func() { c.states.set(name, value, c.pbxNow()) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-c.refresh:
+		}
+	}
+}
+
+// saysOnce warns about a key the first time.
+func (c *Client) saysOnce(key, text string, err error) {
+	c.states.mu.Lock()
+	said := c.said[key]
+	c.said[key] = true
+	c.states.mu.Unlock()
+	if !said {
+		c.opt.Log.Warn(text, "error", err)
+	}
+}
