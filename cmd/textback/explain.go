@@ -40,7 +40,7 @@ type explainCmd struct {
 
 	Attempts    int               `default:"1" help:"The how-many-th missed call of this caller's episode it is."`
 	Known       bool              `help:"The caller has called or been texted before."`
-	Contact     string            `placeholder:"NAME" help:"The caller is in the address book by this name."`
+	Contact     string            `placeholder:"NAME" help:"The caller is in the address book by this name; without this, --group and the like the address books are asked."`
 	Group       []string          `help:"A group of the contact. Repeatable."`
 	VIP         bool              `name:"vip" help:"The contact is a VIP."`
 	Language    string            `help:"The contact's language: en, es, …"`
@@ -69,6 +69,14 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 	} else {
 		var f rules.Facts
 		if f, err = c.hypothetical(cfg.Tracker(), r.Zone(), time.Now()); err == nil {
+			if f.Contact == nil { // as it is in the address books
+				book, problems := addressBook(cfg, r, cfg.Rules, false)
+				for _, p := range problems {
+					fmt.Fprintln(con.err, p)
+				}
+				f.Contact = book.Lookup(f.Call.Caller.Number)
+				f.Known = f.Known || f.Contact != nil
+			}
 			d = r.Decide(f, f.Call.EndedAt)
 		}
 	}
