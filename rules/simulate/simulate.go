@@ -112,13 +112,13 @@ const lookAgain = 2 * time.Second
 
 // caller is what the sender's record of a caller holds.
 type caller struct {
-	opened, first, last, textFor     time.Time // of the episode; textFor: the end of the newest call that has a text
-	calls                            int
-	reached, calledBack, replied, by time.Time // by: settled by hand
-	known, stopped                   bool
-	machine                          string
-	lines                            []span // when the caller is on a line
-	open                             []*pending
+	opened, first, last, textFor time.Time // of the episode; textFor: the end of the newest call that has a text
+	calls                        int
+	reached, calledBack, replied time.Time
+	known, stopped               bool
+	machine                      string
+	lines                        []span // when the caller is on a line
+	open                         []*pending
 }
 
 type span struct{ from, to time.Time }
