@@ -528,8 +528,12 @@ func (r *Rules) checkWhen(rep *strict.Report, wp strict.Path, w *when) {
 		}
 	}
 	for _, key := range []string{"open", "hours"} {
-		if rep.Has(wp.Key(key)) && !rep.Wrong(wp.Key(key)) && !r.hasHours() {
+		switch {
+		case !rep.Has(wp.Key(key)) || rep.Wrong(wp.Key(key)):
+		case !r.hasHours():
 			rep.Problem(wp.Key(key), "there are no hours in this file, so nobody knows when the office is open: add hours:")
+		case !r.office.hours.any:
+			rep.Warning(wp.Key(key), "only some lines have hours, so all others count as closed: add hours: for them at the top of the file, or line: here")
 		}
 	}
 	r.checkNumbers(rep, wp, w)

@@ -184,6 +184,7 @@ func TestConditions(t *testing.T) {
 		{"contact: new", some(nil), known, "the caller is known, but in no address book, not new"},
 		{"contact: known", known, some(nil), "the caller is new, not known"},
 		{"contact: [known]", facts(func(f *Facts) { f.Contact = &Contact{} }), some(nil), "the caller is new, not known"},
+		{"contact: known", facts(func(f *Facts) { f.Episode.Calls = 1 }), some(nil), "the caller is new, not known"},
 		{"contact: vip", vip, known, "the caller is known, but in no address book, not vip"},
 		{"contact: [new, blocked]", facts(func(f *Facts) { f.Contact = &Contact{Blocked: true} }), vip, "the caller is known and vip, not new or blocked"},
 		{"group: [patients, staff]", vip, some(nil), "the caller is in no address book, so in no group"},

@@ -9,8 +9,8 @@ import (
 	"textback/pbx"
 )
 
-// guardNames are the guards on every text in their order. The last three but
-// one are asked of follow-ups only when they are due.
+// guardNames are the guards on every text in their order. CalledBack and Replied
+// are asked of follow-ups only, when those are due.
 var guardNames = [...]string{NotMissed, Stale, NotCertain, Anonymous, Internal, InvalidNumber, Region, NumberType, SaidStop, DoNotText, BlockedOne, Machine,
 	Attestation, QuietHours, BudgetCaller, BudgetPrefix, BudgetMinute, BudgetDay, BudgetMoney, Breaker, Reached, CalledBack, Replied, OnLine, Duplicate}
 

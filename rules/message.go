@@ -3,9 +3,7 @@ package rules
 import (
 	"bytes"
 	"errors"
-	"maps"
 	"regexp"
-	"slices"
 	"strings"
 	"text/template"
 	"time"
@@ -45,17 +43,6 @@ func (m *message) in(languages ...string) *text {
 		}
 	}
 	return nil
-}
-
-// all are the texts, in their languages' order.
-func (m *message) all() (ts []*text) {
-	if m.one != nil {
-		return []*text{m.one}
-	}
-	for _, l := range slices.Sorted(maps.Keys(m.texts)) {
-		ts = append(ts, m.texts[l])
-	}
-	return ts
 }
 
 // values are what a message may use. A value that is not known is empty, so

@@ -9,7 +9,8 @@
 //
 // What can be found out about rules.yaml is found out when it is read: each
 // message is rendered in every branch, and rules that no call reaches are
-// problems. Lint finds what works and is hardly meant. Package strict reads the YAML, package gsm7 counts segments.
+// problems. Lint finds what works and is hardly meant. Package strict reads the
+// YAML, package ical holidays, package gsm7 counts segments.
 package rules
 
 import (

@@ -200,11 +200,12 @@ func (a *asked) attempts() int { return a.f.Episode.Calls + 1 }
 // isContact tells whether one of contactWords is true of the caller.
 func (a *asked) isContact(word string) bool {
 	c := a.f.Contact
+	known := c != nil || a.f.Known || a.f.Episode.Calls > 0
 	switch word {
 	case "new":
-		return c == nil && !a.f.Known
+		return !known
 	case "known":
-		return c != nil || a.f.Known
+		return known
 	case "vip":
 		return c != nil && c.VIP
 	case "blocked":

@@ -227,14 +227,14 @@ func (o *office) call(e Event) {
 		if c.Talk >= gotThroughTalk {
 			o.through(who, c)
 		}
-		o.cancel(who, c.StartedAt, e.At, rules.CalledBack, "the office has called back", c.Talk >= gotThroughTalk)
+		o.cancel(who, c.EndedAt, e.At, rules.CalledBack, "the office has called back", c.Talk >= gotThroughTalk)
 	case answered:
 		o.through(who, c)
-		o.cancel(who, c.StartedAt, e.At, rules.Reached, "the caller has got through", true)
+		o.cancel(who, c.EndedAt, e.At, rules.Reached, "the caller has got through", true)
 	case c.Outcome == pbx.Unknown:
-		o.cancel(who, c.StartedAt, e.At, rules.NotCertain, "a later call may have been answered", false)
+		o.cancel(who, c.EndedAt, e.At, rules.NotCertain, "a later call may have been answered", false)
 	}
-	who.known = who.known || c.Direction == pbx.Inbound || answered
+	who.known = who.known || answered || c.Outcome == pbx.Unknown
 }
 
 // gotThroughTalk is from which talk time on an outbound call counts as got through (CALLS.md, vocabulary).
@@ -281,7 +281,7 @@ func (o *office) cancel(who *caller, before, now time.Time, why, because string,
 		switch {
 		case p.step.State == Open && reached:
 			o.end(p, Done, now, why, because)
-		case p.step.State == Open:
+		case p.step.State == Open, p.step.Task != nil && why == rules.NotCertain: // people will find out
 		case why == rules.Replied && p.step.Kind == "text": // about the call before: the first text is owed all the same
 		default:
 			o.end(p, Cancelled, now, why, because)

@@ -95,7 +95,7 @@ func TestRun(t *testing.T) {
 		{"called back into a mailbox", []Event{missed(0, pbx.RangOut, al), answered(10*m, 5*time.Second, pbx.Outbound, al), missed(20*m, pbx.RangOut, al)},
 			[]string{"text:sent", "follow_up:called_back", "follow_up:called_back", "no:duplicate", "follow_up:open"}},
 		{"called back, after the task was given", []Event{missed(0, pbx.RangOut, al), answered(90*m, 30*time.Second, pbx.Outbound, al)}, []string{"text:sent", "follow_up:sent", "follow_up:done"}},
-		{"an unknown call", []Event{missed(0, pbx.RangOut, al), unknown}, []string{"text:sent", "follow_up:not_certain", "follow_up:not_certain"}},
+		{"an unknown call", []Event{missed(0, pbx.RangOut, al), unknown}, []string{"text:sent", "follow_up:not_certain", "follow_up:open"}},
 		{"got through, and missed anew", []Event{missed(0, pbx.Abandoned, al), answered(10*m, m, pbx.Inbound, al), missed(20*m, pbx.Abandoned, al)}, []string{"text:sent", "text:sent"}},
 		{"stop", []Event{missed(0, pbx.RangOut, al), {At: monday.Add(m), Kind: Stop, Number: al}, missed(24*time.Hour, pbx.RangOut, al)},
 			[]string{"text:sent", "follow_up:opted_out", "follow_up:opted_out", "no:opted_out", "follow_up:open"}},
