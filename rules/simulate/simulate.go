@@ -74,7 +74,7 @@ const (
 
 // A Step is one thing that follows a missed call.
 type Step struct {
-	Kind     string // "text", "follow_up", "task" or "notice"
+	Kind     string // "text", "follow_up", "task", "owed" (a task in place of a text that could not be sent) or "notice"
 	State    State
 	DueAt    time.Time
 	At       time.Time // when its state came about
@@ -297,6 +297,9 @@ func (o *office) end(p *pending, s State, now time.Time, why, because string) {
 		return // until the caller is reached
 	}
 	p.who.open = slices.DeleteFunc(p.who.open, func(x *pending) bool { return x == p })
+	if p.step.Kind == "text" && s == Cancelled && (why == rules.Stale || owes(why)) {
+		o.owe(p.verdict, p.who, p.given, now, "no text could be sent: "+because)
+	}
 	if p.step.Kind == "text" && s == Cancelled {
 		if p.who.first.Equal(p.planned) {
 			p.who.first = time.Time{} // the episode has its first text still to come
@@ -308,6 +311,33 @@ func (o *office) end(p *pending, s State, now time.Time, why, because string) {
 		}
 	}
 }
+
+// owes tells whether a text that could not leave for this reason leaves the office with a callback.
+func owes(why string) bool { return why == rules.BudgetDay || why == rules.BudgetMoney }
+
+// owe makes the task to call a caller back who was to be texted, unless one is open already.
+func (o *office) owe(v *Verdict, who *caller, g Given, now time.Time, because string) {
+	if slices.ContainsFunc(who.open, func(p *pending) bool { return p.step.State == Open }) {
+		return
+	}
+	owner := ""
+	for _, fu := range slices.Backward(v.Decision.FollowUps) {
+		if fu.Task != nil {
+			owner = fu.Task.Owner
+		}
+	}
+	if t := v.Decision.Task; t != nil {
+		owner = t.Owner
+	} else if len(v.Decision.Notify) > 0 {
+		owner = v.Decision.Notify[0]
+	}
+	s := &Step{Kind: "owed", State: Open, DueAt: now, At: now, Because: because, Task: &rules.Task{Owner: owner, Deadline: now.Add(owedWithin)}}
+	v.Steps = append(v.Steps, s)
+	who.open = append(who.open, &pending{step: s, verdict: v, who: who, given: g, planned: now, at: now})
+}
+
+// owedWithin is how long a callback may take that nobody set a deadline for.
+const owedWithin = 4 * time.Hour
 
 // missed decides about a missed call, as the planner does.
 func (o *office) missed(e Event, who *caller) {
@@ -354,6 +384,9 @@ func (o *office) missed(e Event, who *caller) {
 	}
 	if d.Task != nil {
 		plan(&Step{Kind: "task", State: Waiting, DueAt: now, Task: d.Task})
+	}
+	if d.Task == nil && owes(d.Suppressed) {
+		o.owe(v, who, g, now, d.Because)
 	}
 	for _, name := range d.Notify {
 		v.Steps = append(v.Steps, &Step{Kind: "notice", State: Told, DueAt: now, At: now, Staff: name})

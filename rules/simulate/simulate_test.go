@@ -77,6 +77,8 @@ func TestRun(t *testing.T) {
 	r := load(t, policy)
 	unknown := missed(time.Minute, pbx.Unknown, al)
 	unknown.Call.Certain = false
+	down, spent := missed(0, pbx.Abandoned, al), missed(0, pbx.RangOut, al)
+	down.Given.Down, spent.Given.Spent.DaySegments = "the provider is away", 40
 	const m = time.Minute
 	for _, c := range []struct {
 		name   string
@@ -102,6 +104,8 @@ func TestRun(t *testing.T) {
 		{"reply", []Event{missed(0, pbx.RangOut, al), {At: monday.Add(m), Kind: Reply, Number: al}}, []string{"text:sent", "follow_up:replied", "follow_up:replied"}},
 		{"a reply before the text", []Event{missed(0, pbx.Abandoned, al), {At: monday.Add(time.Second), Kind: Reply, Number: al}}, []string{"text:sent"}},
 		{"at night the follow-up is dropped", []Event{missed(600*m-10*m, pbx.RangOut, al)}, []string{"text:sent", "follow_up:quiet_hours", "follow_up:open"}},
+		{"no way out in time: a task in its place, done when they get through", []Event{down, answered(time.Hour, m, pbx.Inbound, al)}, []string{"text:stale", "owed:done"}},
+		{"the day's segments are used up", []Event{spent}, []string{"no:budget_day", "follow_up:open", "owed:open"}},
 		{"nobody", nil, nil},
 	} {
 		if got := fates(Run(r, c.events, time.Time{}, Options{})); !slices.Equal(got, c.want) {
