@@ -806,7 +806,7 @@ func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, cal
 	}
 	t, faults := compile(called, lang, source)
 	if len(faults) == 0 {
-		faults = r.checkRendered(rep, p, t)
+		faults = r.checkRendered(rep, p, src, source, t)
 	}
 	for _, f := range faults {
 		rep.Near(p, src, f.near, "%s: %s", called, f.text)
@@ -821,7 +821,7 @@ func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, cal
 const mostSegments = 10
 
 // checkRendered renders the text in every way and warns of what costs or puzzles.
-func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, t *text) []fault {
+func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, src []byte, source string, t *text) []fault {
 	always := []string{"Business"}
 	if slices.Contains(t.uses, "Booking") && r.file.Business.Booking == "" {
 		return []fault{{"{{.Booking}} has nothing to show: add booking: with its address to business:", ".Booking"}}
@@ -857,7 +857,11 @@ func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, t *text) []faul
 	case most > mostSegments:
 		return []fault{{fmt.Sprintf("it takes up to %d segments; %d are the most that can be sent", most, mostSegments), ""}}
 	case foreign:
-		rep.Warning(p, "%s holds %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", t.called, c, segments(most))
+		holds := "holds"
+		if !strings.ContainsRune(source, c) {
+			holds = "takes in a value that holds" // the business's name, for one
+		}
+		rep.NearWarning(p, src, string(c), "%s %s %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", t.called, holds, c, segments(most))
 	case most > 1:
 		rep.Warning(p, "%s takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", t.called, segments(most), len([]rune(longest)))
 	}

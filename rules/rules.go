@@ -9,8 +9,8 @@
 //
 // What can be found out about rules.yaml is found out when it is read: each
 // message is rendered in every branch, and rules that no call reaches are
-// problems. Package strict reads the YAML, package ical holidays, package gsm7
-// counts segments.
+// problems. Lint finds what works and is hardly meant. Package strict reads the
+// YAML, package ical holidays, package gsm7 counts segments.
 package rules
 
 import (
@@ -42,6 +42,7 @@ type Rules struct {
 	messages map[string]*message
 	staff    []Staff
 	contacts Contacts
+	rep      *strict.Report // where everything stands, for Lint
 }
 
 // file is rules.yaml as it stands.
@@ -318,11 +319,9 @@ func readBeside(path, name string) ([]byte, error) {
 	return b, err
 }
 
-// readAll is Parse that returns the rules whatever is wrong with them. Files
-// beside rules.yaml are read with beside, nil for none.
-func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules, *strict.Report) {
-	r := &Rules{messages: map[string]*message{}}
-	r.file = file{
+// empty is what an empty rules.yaml means.
+func empty() file {
+	return file{
 		Mode: "live", Language: "en", Regions: []string{"US"}, NumberTypes: slices.Clone(textable),
 		Defaults: defaults{Delay: 3 * time.Second, Window: 12 * time.Hour, Fresh: 15 * time.Minute},
 		Guards: guards{ // SMS.md, safety defaults
@@ -331,9 +330,16 @@ func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules
 			Weak:       weakAttestation{PerCaller: limit{n: 1}, PerPrefix: limit{n: 2}, PerMinute: limit{n: 3}},
 		},
 	}
+}
+
+// readAll is Parse that returns the rules whatever is wrong with them. Files
+// beside rules.yaml are read with beside, nil for none.
+func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules, *strict.Report) {
+	r := &Rules{messages: map[string]*message{}, file: empty()}
 	version := sha256.New()
 	version.Write(b)
 	rep, ok := strict.Parse(name, b, &r.file)
+	r.rep = rep
 	if ok {
 		r.check(rep, b, func(name string) ([]byte, error) {
 			if beside == nil {

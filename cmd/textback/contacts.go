@@ -53,21 +53,6 @@ func logProblems(log *slog.Logger, problems []strict.Problem) {
 	}
 }
 
-// checkContacts reads the address books with every number held against its
-// numbering plan, and prints what is wrong with them.
-func checkContacts(con console, cfg *config.Config) (*contacts.Book, error) {
-	opt := cfg.AddressBooks()
-	opt.Thorough = true
-	book, problems := contacts.Open(cfg.Contacts.Files, opt)
-	for _, p := range problems {
-		fmt.Fprintln(con.err, p)
-	}
-	if book == nil {
-		return nil, errNotOK
-	}
-	return book, nil
-}
-
 // contacts tells whether callers can be looked up.
 func (d *doctor) contacts(ctx context.Context, cfg *config.Config) {
 	if len(cfg.Contacts.Files) > 0 {

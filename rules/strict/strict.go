@@ -163,12 +163,21 @@ func (r *Report) Problem(p Path, format string, args ...any) { r.about(p, false,
 // Near reports an error at the first place of the letters near in the value at
 // p, which may span lines; at the value's beginning when they are not found.
 func (r *Report) Near(p Path, src []byte, near, format string, args ...any) {
+	r.near(p, false, src, near, format, args...)
+}
+
+// NearWarning is Near for what works all the same.
+func (r *Report) NearWarning(p Path, src []byte, near, format string, args ...any) {
+	r.near(p, true, src, near, format, args...)
+}
+
+func (r *Report) near(p Path, warning bool, src []byte, near, format string, args ...any) {
 	n := r.nodes[p]
 	if n == nil || near == "" || r.unread[p] {
-		r.Problem(p, format, args...)
+		r.about(p, warning, format, args...)
 		return
 	}
-	r.wrong[p] = true
+	r.wrong[p] = r.wrong[p] || !warning
 	lines := strings.Split(string(src), "\n")
 	end := len(lines) // a value that spans lines ends before the next one
 	for _, other := range r.nodes {
@@ -188,7 +197,7 @@ func (r *Report) Near(p Path, src []byte, near, format string, args ...any) {
 			break
 		}
 	}
-	r.Add(&at, false, format, args...)
+	r.Add(&at, warning, format, args...)
 }
 
 // Warning reports what works all the same.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,10 +60,10 @@ func (c *Config) check(r *report) {
 	c.checkNATS(r)
 	c.HTTP.Listen = listen(r, strict.At("http", "listen"), c.HTTP.Listen, "metrics and health have no password")
 	if _, ok := levels[c.Log.Level]; !ok {
-		r.OneOf(strict.At("log", "level"), "level", c.Log.Level, "debug", "info", "warn", "error")
+		r.OneOf(strict.At("log", "level"), "level", c.Log.Level, levelWords...)
 	}
-	if c.Log.Format != "text" && c.Log.Format != "json" {
-		r.OneOf(strict.At("log", "format"), "format", c.Log.Format, "text", "json")
+	if !slices.Contains(formats, c.Log.Format) {
+		r.OneOf(strict.At("log", "format"), "format", c.Log.Format, formats...)
 	}
 }
 

@@ -128,6 +128,12 @@ type SMS struct {
 // TransportTwilio is a value of SMS.Transport.
 const TransportTwilio = "twilio"
 
+// The words that some keys take.
+var (
+	levelWords = []string{"debug", "info", "warn", "error"}
+	formats    = []string{"text", "json"}
+)
+
 // File is the transport that appends to a file.
 type File struct {
 	Path string `yaml:"path"`

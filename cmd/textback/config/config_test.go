@@ -139,12 +139,12 @@ func TestEmptyFile(t *testing.T) {
 	}
 }
 
-const configs = "../../../configs"
+const examples = "../../../configs"
 
 // The shipped examples load, without so much as a warning.
 func TestExamples(t *testing.T) {
 	dir := folder(t)
-	files, _ := filepath.Glob(filepath.Join(configs, "*.yaml"))
+	files, _ := filepath.Glob(filepath.Join(examples, "*.yaml"))
 	loaded := 0
 	for _, file := range files {
 		if strings.Contains(filepath.Base(file), "rules") {
@@ -167,7 +167,7 @@ func TestExamples(t *testing.T) {
 // textback.yaml says that it shows the defaults, and it shows every key.
 func TestReferenceExample(t *testing.T) {
 	dir := folder(t)
-	b, err := os.ReadFile(filepath.Join(configs, "textback.yaml"))
+	b, err := os.ReadFile(filepath.Join(examples, "textback.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -487,7 +487,7 @@ func TestOff(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.yaml")
-	more, _ := filepath.Glob(filepath.Join(configs, "*.yaml"))
+	more, _ := filepath.Glob(filepath.Join(examples, "*.yaml"))
 	for _, file := range slices.Concat(files, more) {
 		b, err := os.ReadFile(file)
 		if err != nil {
