@@ -24,9 +24,10 @@ const (
 const reference = "job"
 
 // PublicURL checks where a provider reaches a transport's handler, and takes a
-// slash off its end. The rest stays as it is written: it may be signed letter by letter.
+// slash off its end. http:// is the configuration's to warn of: what comes is signed all
+// the same, and no credentials of ours go there. The rest stays as it is written: it may be signed letter by letter.
 func PublicURL(s string) (string, error) {
-	if _, err := once.BaseURL(s, false); err != nil {
+	if _, err := once.BaseURL(s, true); err != nil {
 		return "", err
 	}
 	return strings.TrimSuffix(s, "/"), nil

@@ -11,8 +11,8 @@ import (
 )
 
 func TestURLs(t *testing.T) {
-	for in, want := range map[string]string{"https://a.example/x/": "https://a.example/x", "https://a.example/it's": "https://a.example/it's", "http://127.0.0.1:1": "http://127.0.0.1:1",
-		"http://a.example": "", "https://a.example/?x": "", "a.example": ""} {
+	for in, want := range map[string]string{"https://a.example/x/": "https://a.example/x", "https://a.example/it's": "https://a.example/it's", "http://a.example:1": "http://a.example:1",
+		"ftp://a.example": "", "https://a.example/?x": "", "a.example": ""} {
 		if got, err := PublicURL(in); got != want || (err == nil) != (want != "") {
 			t.Errorf("%s: got %q, %v", in, got, err)
 		}

@@ -2,6 +2,7 @@ package twilio
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +69,8 @@ func TestEmulatorKeepsToProvidersDocument(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	taken := e.Texts()[0].SID
+	texts := e.Texts()
+	taken := texts[slices.IndexFunc(texts, func(x emulator.Text) bool { return x.Accepted })].SID
 	if err := e.Deliver(t.Context(), taken, "undelivered", 30006); err != nil {
 		t.Fatal(err)
 	}
