@@ -86,7 +86,7 @@ func New(opt Options) (*Transport, error) {
 		problems = opt.check(spec)
 	}
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("httpapi: %s", problems[0].text)
+		return nil, fmt.Errorf("httpapi: %s: %s", problems[0].at, problems[0].text)
 	}
 	if opt.Now == nil {
 		opt.Now = time.Now
@@ -108,7 +108,7 @@ func New(opt Options) (*Transport, error) {
 	}
 	p, problems := compile(spec, opt.known(spec))
 	if len(problems) > 0 {
-		return nil, fmt.Errorf("httpapi: %s", problems[0].text)
+		return nil, fmt.Errorf("httpapi: %s: %s", problems[0].at, problems[0].text)
 	}
 	t.program = p
 	o := once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer, NoProxy: once.Near(opt.URL)}

@@ -2,7 +2,7 @@ package httpapi
 
 // Spec says how one provider is spoken to over HTTP: what a request looks like,
 // how its answer is read, and how replies and receipts come back. Presets are
-// Specs in the same words as an admin's own; configs/http.yaml explains them.
+// Specs in the same words as an admin's own; configs/textback.yaml explains them.
 type Spec struct {
 	// URL is {url} where the configuration gives none.
 	URL string `yaml:"url"`

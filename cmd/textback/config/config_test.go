@@ -564,3 +564,28 @@ func TestHTTPOptions(t *testing.T) {
 		}
 	}
 }
+
+// The provider that configs/textback.yaml describes, key by key, is one that works.
+func TestCustomExample(t *testing.T) {
+	dir := folder(t)
+	b, err := os.ReadFile(filepath.Join(configs, "textback.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, custom, _ := strings.Cut(string(b), "\n    # custom:\n")
+	custom, _, _ = strings.Cut(custom, "\n\n")
+	custom = regexp.MustCompile(`(?m)^    # ?`).ReplaceAllString(custom, "    ")
+	c, problems := load(t, dir, "sms:\n  transport: http\n  http:\n    account: a\n    secret_file: twilio_auth_token\n    custom:\n"+custom+"\n")
+	if problems != "" {
+		t.Errorf("%s\n%s", problems, custom)
+	}
+	opt := c.HTTPOptions()
+	opt.PublicURL, opt.InboundSecret = "https://office.example/textback/http", "0123456789abcdef"
+	tr, err := httpapi.New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tt := tr.Traits(); tt.MaxSegments != 6 || tt.RatePerSecond != 1 || !tt.AnswersStop && c.SMS.HTTP.Custom.AnswersStop || !tt.Receipts {
+		t.Errorf("%+v", tt)
+	}
+}
