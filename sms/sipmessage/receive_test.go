@@ -1,6 +1,7 @@
 package sipmessage
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -317,4 +318,35 @@ func FuzzIncoming(f *testing.F) {
 			t.Errorf("%+v", o)
 		}
 	})
+}
+
+// A carrier that connects to us by TLS, and one that does not speak it.
+func TestListenTLS(t *testing.T) {
+	cert, roots := certificate(t)
+	in := &box{}
+	tr := running(t, Options{Server: "127.0.0.1:9", Network: TLS, Listen: "127.0.0.1:0", Region: "US", TLS: &tls.Config{Certificates: []tls.Certificate{cert}}}, in)
+	to := listening(t, tr)
+	plainly, err := net.Dial("tcp", to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plainly.Close()
+	fmt.Fprint(plainly, strings.Replace(raw("p", "plain", 1, "", "in the clear"), "/UDP", "/TCP", 1))
+	c, err := tls.Dial("tcp", to, &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	whole := strings.Replace(raw("t", "tls", 1, "", "STOP"), "/UDP", "/TLS", 1)
+	for _, part := range []string{whole[:100], whole[100:]} { // a stream has no message boundaries
+		fmt.Fprint(c, part)
+	}
+	b := make([]byte, 1000)
+	_ = c.SetReadDeadline(time.Now().Add(20 * time.Second))
+	if n, err := c.Read(b); !strings.HasPrefix(string(b[:n]), "SIP/2.0 200 ") {
+		t.Errorf("%s %v", b[:n], err)
+	}
+	if got := in.got(); len(got) != 1 || got[0].Body != "STOP" || got[0].ID != "tls/1" {
+		t.Errorf("stored: %+v", got)
+	}
 }
