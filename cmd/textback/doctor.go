@@ -18,6 +18,7 @@ import (
 	"textback/pbx/bus"
 	"textback/rules"
 	"textback/sms"
+	"textback/sms/notify"
 )
 
 type doctorCmd struct{ configFlag }
@@ -70,11 +71,31 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	if cfg.PBX.SIP != nil {
 		d.sip(ctx, cfg)
 	}
-	d.providers(ctx, cfg)
+	d.providers(ctx, cfg, r)
+	d.mail(ctx, cfg)
 	if d.sick {
 		return errNotOK
 	}
 	return nil
+}
+
+// mail looks at the way to staff.
+func (d *doctor) mail(ctx context.Context, cfg *config.Config) {
+	s := cfg.Notify.SMTP
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	opt, err := cfg.NotifyOptions()
+	var n *notify.Notifier
+	if err == nil {
+		n, err = notify.New(opt)
+	}
+	if err == nil {
+		err = n.Check(ctx)
+	}
+	d.say("mail", err, "the mail server "+s.Host+" takes e-mail of ours")
 }
 
 func firstError(con console, problems []config.Problem) error {

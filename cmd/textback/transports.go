@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"textback/cmd/textback/config"
+	"textback/rules"
 	"textback/sms"
 	"textback/sms/androidgateway"
 	"textback/sms/asterisk"
@@ -92,8 +93,8 @@ type checker interface {
 	Check(ctx context.Context) error
 }
 
-// providers looks at each way out.
-func (d *doctor) providers(ctx context.Context, cfg *config.Config) {
+// providers looks at each way out, and whether STOP finds its way in.
+func (d *doctor) providers(ctx context.Context, cfg *config.Config, r *rules.Rules) {
 	for _, name := range cfg.SMS.Transport {
 		what := "provider"
 		if len(cfg.SMS.Transport) > 1 {
@@ -102,7 +103,30 @@ func (d *doctor) providers(ctx context.Context, cfg *config.Config) {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		d.provider(ctx, cfg, name, what)
 		cancel()
+		d.optOut(cfg, r, name)
 	}
+}
+
+// optOut tells how a STOP reaches textback.
+func (d *doctor) optOut(cfg *config.Config, r *rules.Rules, name string) {
+	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return // told already
+	}
+	defer closeIt()
+	if _, leaves := t.(sms.Declarer); !leaves {
+		return
+	}
+	traits, regions := sms.TraitsOf(t), cfg.SMS.Regions[name]
+	if len(regions) == 0 && r != nil {
+		regions = r.Regions()
+	}
+	how := map[sms.ReplyWay]string{
+		sms.ByWebhook: "replies and STOP are expected at " + cfg.Webhooks.URL(name) + "/inbound: set it at the provider",
+		sms.ByPoll:    "the provider is asked for replies and STOP", sms.BySession: "replies and STOP come over the same session",
+		sms.BySpool: "replies and STOP are read from the spool", sms.NoReplies: "no replies arrive; " + cfg.SMS.OptOutHandledBy,
+	}[traits.Replies]
+	d.say("opt-out", sms.CheckWayIn(name, traits, regions, cfg.SMS.OptOutHandledBy), how)
 }
 
 func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what string) {

@@ -119,7 +119,50 @@ func (n *Notifier) email(ctx context.Context, x sms.Notification) error {
 	m.SetGenHeader("X-Auto-Response-Suppress", "All")
 	m.SetBodyString(gomail.TypeTextPlain, x.Body+"\n")
 
-	o := []gomail.Option{gomail.WithTimeout(20 * time.Second), gomail.WithTLSConfig(&tls.Config{ServerName: s.Host, RootCAs: s.Roots, MinVersion: tls.VersionTLS12}), gomail.WithoutNoop()}
+	c, err := s.client(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.DialWithContext(ctx); err != nil {
+		return &sms.Error{Class: sms.Transient, Err: fmt.Errorf("connect to the mail server: %w", words(ctx, err))}
+	}
+	defer func() { _ = c.Close() }()
+	if err := c.Send(m); err != nil {
+		// What the server said may quote the address: its code is enough.
+		class, code := sms.Transient, ""
+		var se *gomail.SendError
+		if errors.As(err, &se) && se.ErrorCode() != 0 {
+			code = strconv.Itoa(se.ErrorCode())
+			if !se.IsTemp() && se.ErrorCode() >= 500 && (se.Reason == gomail.ErrSMTPRcptTo) {
+				class = sms.Rejected // no such mailbox
+			}
+		}
+		return &sms.Error{Class: class, Code: code, Err: errors.New("the mail server did not take the e-mail")}
+	}
+	return nil
+}
+
+// Check connects to the mail server and logs in, and sends nothing.
+func (n *Notifier) Check(ctx context.Context) error {
+	c, err := n.opt.SMTP.client(ctx)
+	if err != nil {
+		return err
+	}
+	if err := c.DialWithContext(ctx); err != nil {
+		return fmt.Errorf("connect to the mail server: %w", words(ctx, err))
+	}
+	_ = c.Close()
+	return nil
+}
+
+// client speaks to the mail server. It looks at ctx until it is connected only;
+// after that its own timeout holds.
+func (s *SMTP) client(ctx context.Context) (*gomail.Client, error) {
+	timeout := 20 * time.Second
+	if end, ok := ctx.Deadline(); ok {
+		timeout = max(min(timeout, time.Until(end)), time.Millisecond)
+	}
+	o := []gomail.Option{gomail.WithTimeout(timeout), gomail.WithTLSConfig(&tls.Config{ServerName: s.Host, RootCAs: s.Roots, MinVersion: tls.VersionTLS12}), gomail.WithoutNoop()}
 	port := s.Port
 	switch s.TLS {
 	case ImplicitTLS:
@@ -142,25 +185,9 @@ func (n *Notifier) email(ctx context.Context, x sms.Notification) error {
 	}
 	c, err := gomail.NewClient(s.Host, o...)
 	if err != nil {
-		return &sms.Error{Class: sms.Rejected, Err: errors.New("the settings of the mail server cannot work")}
+		return nil, &sms.Error{Class: sms.Rejected, Err: errors.New("the settings of the mail server cannot work")}
 	}
-	if err := c.DialWithContext(ctx); err != nil {
-		return &sms.Error{Class: sms.Transient, Err: fmt.Errorf("connect to the mail server: %w", words(ctx, err))}
-	}
-	defer func() { _ = c.Close() }()
-	if err := c.Send(m); err != nil {
-		// What the server said may quote the address: its code is enough.
-		class, code := sms.Transient, ""
-		var se *gomail.SendError
-		if errors.As(err, &se) && se.ErrorCode() != 0 {
-			code = strconv.Itoa(se.ErrorCode())
-			if !se.IsTemp() && se.ErrorCode() >= 500 && (se.Reason == gomail.ErrSMTPRcptTo) {
-				class = sms.Rejected // no such mailbox
-			}
-		}
-		return &sms.Error{Class: class, Code: code, Err: errors.New("the mail server did not take the e-mail")}
-	}
-	return nil
+	return c, nil
 }
 
 func or(n, other int) int {

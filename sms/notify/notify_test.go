@@ -135,6 +135,9 @@ func TestMailThroughARealServer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := n.Check(t.Context()); err != nil {
+				t.Error(err)
+			}
 			x := notice(sms.ByEmail)
 			if err := n.Notify(t.Context(), x); err != nil {
 				t.Fatal(err)
@@ -159,6 +162,9 @@ func TestMailThroughARealServer(t *testing.T) {
 			n, err = New(Options{SMTP: &SMTP{Host: "127.0.0.1", Port: port, TLS: c.tls, User: c.user, Password: "wrong", From: "a@example.com", Roots: roots}})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if err := n.Check(t.Context()); err == nil || !strings.Contains(err.Error(), "password") {
+				t.Errorf("%v", err)
 			}
 			if err := n.Notify(t.Context(), notice(sms.ByEmail)); sms.ClassOf(err) != sms.Transient || !strings.Contains(err.Error(), "password") || strings.Contains(err.Error(), "wrong") {
 				t.Errorf("%v", err)
