@@ -568,7 +568,7 @@ func TestHTTPOptions(t *testing.T) {
 // The provider that configs/textback.yaml describes, key by key, is one that works.
 func TestCustomExample(t *testing.T) {
 	dir := folder(t)
-	b, err := os.ReadFile(filepath.Join(configs, "textback.yaml"))
+	b, err := os.ReadFile(filepath.Join(examples, "textback.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
