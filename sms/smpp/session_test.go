@@ -310,14 +310,14 @@ func TestBusyInbox(t *testing.T) {
 	}
 }
 
-// A session that lasted starts the pauses anew: twelve doublings would be most of a minute.
+// A session that lasted starts the pauses anew: after fifteen doublings they would take minutes.
 func TestPausesBeginAnew(t *testing.T) {
 	s := listen(t)
 	opt := options(t, s.Addr())
 	opt.MaxPause, opt.Settled = time.Hour, time.Nanosecond
 	tr := transport(t, opt)
 	keep(t, tr, &inbox{})
-	for i := range 12 {
+	for i := range 15 {
 		until(t, "bound again", func() bool { return len(s.Binds()) == i+1 && s.Bound() })
 		s.Drop()
 	}
