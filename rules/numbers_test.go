@@ -114,6 +114,12 @@ func TestZonesOfNumbers(t *testing.T) {
 	if _, where := n.elsewhere("+8835100012345", "001", at, day); where == "" {
 		t.Error("a number without a zone is texted at any time")
 	}
+	// Nor is one of a zone that could not be read.
+	lost := numbersOf([]string{"ES"})
+	delete(lost.zones, "Atlantic/Canary")
+	if z, where := lost.elsewhere("+34612345678", "ES", time.Date(2026, 1, 15, 12, 0, 0, 0, time.UTC), day); z != nil || where != "Atlantic/Canary" {
+		t.Errorf("%v %q", z, where)
+	}
 	for prefix := 2000000; prefix < 9990000; prefix += 1000 {
 		for _, name := range n.zonesOfNumber(fmt.Sprintf("+1%d000", prefix), "US") {
 			if n.zones[name] == nil {
