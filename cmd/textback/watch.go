@@ -131,7 +131,7 @@ func (w *watcher) run(ctx context.Context) error {
 		w.tracker.OnLive = func(c *pbx.Call) {
 			if c.State == pbx.StateStarting && c.Direction == pbx.Inbound && !c.HasGap(pbx.GapAttachedLate) {
 				w.client.AskWithheld(sctx, c.ID)
-				w.client.RefreshVariables()
+				w.client.RefreshVariables(c.ID, c.StartedAt)
 			}
 			onLive(c)
 		}

@@ -37,9 +37,10 @@ type Options struct {
 	// whoever takes over its name then waits for ever too. nil counts from 1.
 	Turn func() int
 
-	// States are devices whose state is followed, such as "Custom:DAYNIGHT0", and
-	// Variables global variables and functions that are asked for again and again,
-	// such as "NIGHTMODE" and "DB(DAYNIGHT/C0)". Client.States tells them.
+	// States are devices whose state is followed, such as "Custom:DAYNIGHT0".
+	// Variables are global variables, such as "NIGHTMODE", that are asked for again and
+	// again, and functions, such as "GLOBAL(NIGHTMODE)", that are while calls are up.
+	// Client.States tells them.
 	States    []string
 	Variables []string
 
@@ -138,7 +139,7 @@ func NewClient(opt Options, t *pbx.Tracker) (*Client, error) {
 		keys[strings.ToLower(device)] = device
 	}
 	return &Client{opt: opt, base: base, t: t, q: newQueue(), do: make(chan func(), 64),
-		states: &states{changes: map[string][]change{}, heard: map[string]time.Time{}}, stateKeys: keys, refresh: make(chan struct{}, 1), said: map[string]bool{},
+		states: newStates(&opt), stateKeys: keys, refresh: make(chan struct{}, 1), said: map[string]bool{},
 		http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -20,7 +21,29 @@ type states struct {
 	mu      sync.Mutex
 	changes map[string][]change // oldest first
 	heard   map[string]time.Time
+	asker   time.Time // when the first call began for which variables are to be asked
+	legs    []string  // of calls that began lately, on which functions can be asked; oldest first
+
+	// Functions can be asked on a call only. What they were is good for a while
+	// after that.
+	confirmed map[string]time.Time // by function
+	good      time.Duration
 }
+
+func newStates(opt *Options) *states {
+	s := &states{changes: map[string][]change{}, heard: map[string]time.Time{}, confirmed: map[string]time.Time{}, good: 2*opt.VariablesEvery + time.Second}
+	for _, name := range opt.Variables {
+		if isFunction(name) {
+			s.confirmed[name] = time.Time{}
+		}
+	}
+	return s
+}
+
+// isFunction reports whether a variable is a dialplan function, such as
+// GLOBAL(NIGHTMODE). ARI tells those on a channel only: GET /asterisk/variable
+// answers every function with an empty value. DB() it does not tell at all.
+func isFunction(name string) bool { return strings.HasSuffix(name, ")") }
 
 // A change is a value from a time on; an empty one is not known.
 type change struct {
@@ -66,6 +89,9 @@ func (s *states) at(t time.Time) map[string]string {
 	defer s.mu.Unlock()
 	var out map[string]string
 	for k, all := range s.changes {
+		if seen, isFunction := s.confirmed[k]; isFunction && t.After(seen.Add(s.good)) {
+			continue
+		}
 		for i := len(all) - 1; i >= 0; i-- {
 			if i > 0 && all[i].at.After(t) {
 				continue
@@ -89,9 +115,21 @@ func (s *states) at(t time.Time) map[string]string {
 // not known is not in it; the map is the caller's. It is safe for concurrent use.
 func (c *Client) States(at time.Time) map[string]string { return c.states.at(at) }
 
-// RefreshVariables has the variables asked for now instead of at their next turn.
-// It returns at once.
-func (c *Client) RefreshVariables() {
+// maxLegs bounds the calls on which functions are asked.
+const maxLegs = 32
+
+// RefreshVariables has the variables asked for now instead of at their next
+// turn: a call began with this leg, at a time by the PBX's clock, and what they are
+// found to be is taken to have held from then on. It returns at once.
+func (c *Client) RefreshVariables(leg string, began time.Time) {
+	c.states.mu.Lock()
+	if c.states.asker.IsZero() {
+		c.states.asker = began
+	}
+	if c.states.legs = append(c.states.legs, leg); len(c.states.legs) > maxLegs {
+		c.states.legs = c.states.legs[1:]
+	}
+	c.states.mu.Unlock()
 	select {
 	case c.refresh <- struct{}{}:
 	default:
@@ -151,10 +189,14 @@ func (c *Client) AskState(ctx context.Context, device string) (string, error) {
 	return known(gjson.GetBytes(b, "state").String()), nil
 }
 
-// AskVariable asks for a global variable or a function such as DB(DAYNIGHT/C0);
-// empty when there is no such variable, or it is empty.
+// AskVariable asks for a global variable; empty when there is no such variable,
+// or it is empty.
 func (c *Client) AskVariable(ctx context.Context, name string) (string, error) {
-	b, err := c.call(ctx, http.MethodGet, "/asterisk/variable", url.Values{"variable": {name}}, nil)
+	return c.ask(ctx, "/asterisk/variable", name)
+}
+
+func (c *Client) ask(ctx context.Context, path, name string) (string, error) {
+	b, err := c.call(ctx, http.MethodGet, path, url.Values{"variable": {name}}, nil)
 	if err != nil {
 		return "", err
 	}
@@ -198,17 +240,39 @@ func (c *Client) watchVariables(ctx context.Context) {
 	tick := time.NewTicker(c.opt.VariablesEvery)
 	defer tick.Stop()
 	for {
+		c.states.mu.Lock()
+		asker, legs := c.states.asker, slices.Clone(c.states.legs)
+		c.states.asker = time.Time{}
+		c.states.mu.Unlock()
+		began := time.Now()
+		values, alive := map[string]string{}, len(legs) > 0
 		for _, name := range c.opt.Variables {
-			value, err := c.AskVariable(ctx, name)
-			if ctx.Err() != nil {
-				return
+			if isFunction(name) {
+				if alive {
+					values[name], alive = c.askFunction(ctx, &legs, name)
+				}
+				continue
 			}
+			value, err := c.AskVariable(ctx, name)
 			var op *url.Error
-			if err != nil && !errors.As(err, &op) {
+			if err != nil && ctx.Err() == nil && !errors.As(err, &op) {
 				c.saysOnce(name, fmt.Sprintf("Asterisk does not tell %s: rules that ask for it do not match", name), err)
 			}
-			c.Do(ctx, func() { c.states.set(name, value, c.pbxNow()) })
+			values[name] = value
 		}
+		c.Do(ctx, func() {
+			at := c.pbxNow().Add(-time.Since(began))
+			since := at
+			if !asker.IsZero() && asker.Before(at) {
+				since = asker
+			}
+			for name, value := range values {
+				if !isFunction(name) || alive {
+					c.states.confirm(name, at)
+					c.states.set(name, value, since)
+				}
+			}
+		})
 		select {
 		case <-ctx.Done():
 			return
@@ -216,6 +280,40 @@ func (c *Client) watchVariables(ctx context.Context) {
 		case <-c.refresh:
 		}
 	}
+}
+
+// confirm notes that a function has been asked for.
+func (s *states) confirm(name string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, isFunction := s.confirmed[name]; isFunction {
+		s.confirmed[name] = at
+	}
+}
+
+// askFunction asks for a function on the newest of legs that is still up; the
+// others leave the list. alive is false when none is.
+func (c *Client) askFunction(ctx context.Context, legs *[]string, name string) (value string, alive bool) {
+	for len(*legs) > 0 {
+		leg := (*legs)[len(*legs)-1]
+		path := "/channels/" + url.PathEscape(leg)
+		value, err := c.ask(ctx, path+"/variable", name)
+		if err == nil {
+			return value, true
+		}
+		if ctx.Err() != nil {
+			return "", false
+		}
+		if _, gone := c.call(ctx, http.MethodGet, path, nil, nil); gone == nil {
+			c.saysOnce(name, fmt.Sprintf("Asterisk does not tell %s: rules that ask for it do not match", name), err)
+			return "", true
+		}
+		*legs = (*legs)[:len(*legs)-1]
+		c.states.mu.Lock()
+		c.states.legs = slices.DeleteFunc(c.states.legs, func(l string) bool { return l == leg })
+		c.states.mu.Unlock()
+	}
+	return "", false
 }
 
 // saysOnce warns about a key the first time.

@@ -15,7 +15,7 @@ import (
 
 // What held at a call's end is told some seconds later.
 func TestStatesAt(t *testing.T) {
-	s := &states{changes: map[string][]change{}, heard: map[string]time.Time{}}
+	s := newStates(&Options{})
 	at := func(seconds int) time.Time { return began.Add(time.Duration(seconds) * time.Second) }
 	want := func(seconds int, want map[string]string) {
 		t.Helper()
@@ -63,7 +63,11 @@ type switches struct {
 func (s *switches) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	device, isDevice := strings.CutPrefix(r.URL.Path, "/ari/deviceStates/")
 	name := r.URL.Query().Get("variable")
-	if !isDevice && r.URL.Path != "/ari/asterisk/variable" {
+	if r.URL.Path == "/ari/channels/up" {
+		return
+	}
+	onLeg := r.URL.Path == "/ari/channels/up/variable"
+	if !isDevice && !onLeg && r.URL.Path != "/ari/asterisk/variable" {
 		s.fakeARI.ServeHTTP(w, r)
 		return
 	}
@@ -79,6 +83,8 @@ func (s *switches) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isDevice && isState:
 		fmt.Fprintf(w, `{"name":%q,"state":%q}`, device, state)
+	case isVariable && isFunction(name) && !onLeg: // as the real one does
+		fmt.Fprint(w, `{"value":""}`)
 	case isVariable:
 		fmt.Fprintf(w, `{"value":%q}`, value)
 	default:
@@ -94,7 +100,7 @@ func (s *switches) set(m map[string]string, k, v string) {
 
 func fakeSwitches(t *testing.T) (*switches, string) {
 	s := &switches{states: map[string]string{"Custom:NIGHT": "NOT_INUSE", "Custom:NEVER": "UNKNOWN"}, asks: map[string]int{},
-		variables: map[string]string{"MODE": "1", "DB(DAYNIGHT/C0)": "DAY", "EMPTY": "", "LONG": strings.Repeat("x", maxValue+1)}}
+		variables: map[string]string{"MODE": "1", "GLOBAL(MODE)": "DAY", "EMPTY": "", "LONG": strings.Repeat("x", maxValue+1)}}
 	var url string
 	s.fakeARI, url = fakeServerOf(t, s)
 	return s, url
@@ -108,7 +114,7 @@ func stateEvent(name, state string) []byte {
 func TestFollowsStates(t *testing.T) {
 	f, url := fakeSwitches(t)
 	w := watch(t, url, func(o *Options) {
-		o.States, o.Variables = []string{"Custom:NIGHT", "Custom:NEVER", "PJSIP/none"}, []string{"MODE", "DB(DAYNIGHT/C0)", "EMPTY", "NONE", "LONG"}
+		o.States, o.Variables = []string{"Custom:NIGHT", "Custom:NEVER", "PJSIP/none"}, []string{"MODE", "EMPTY", "NONE", "LONG"}
 		o.VariablesEvery = time.Hour
 	})
 	ws := <-f.conns
@@ -123,7 +129,7 @@ func TestFollowsStates(t *testing.T) {
 		}()
 		waitFor(t, func() bool { got = w.client.States(time.Now().Add(time.Minute)); return reflect.DeepEqual(got, want) })
 	}
-	is(map[string]string{"Custom:NIGHT": "NOT_INUSE", "MODE": "1", "DB(DAYNIGHT/C0)": "DAY"})
+	is(map[string]string{"Custom:NIGHT": "NOT_INUSE", "MODE": "1"})
 	f.fakeARI.mu.Lock()
 	if !strings.Contains(f.filter, `{"type":"DeviceStateChanged"}`) {
 		t.Errorf("event filter %s", f.filter)
@@ -132,14 +138,18 @@ func TestFollowsStates(t *testing.T) {
 
 	send(t, ws, stateEvent("PJSIP/101", "INUSE")) // nobody asked
 	send(t, ws, stateEvent("custom:night", "INUSE"))
-	is(map[string]string{"Custom:NIGHT": "INUSE", "MODE": "1", "DB(DAYNIGHT/C0)": "DAY"})
+	is(map[string]string{"Custom:NIGHT": "INUSE", "MODE": "1"})
 	send(t, ws, stateEvent("Custom:NIGHT", "UNKNOWN"))
-	is(map[string]string{"MODE": "1", "DB(DAYNIGHT/C0)": "DAY"})
+	is(map[string]string{"MODE": "1"})
 
 	f.set(f.variables, "MODE", "2")
-	f.set(f.variables, "DB(DAYNIGHT/C0)", "")
-	w.client.RefreshVariables()
+	call := time.Now().Add(-time.Second)
+	w.client.RefreshVariables("", call)
+	w.client.RefreshVariables("", time.Now())
 	is(map[string]string{"MODE": "2"})
+	if got := w.client.States(call); got["MODE"] != "2" {
+		t.Errorf("when the call began that had it asked: %v", got)
+	}
 
 	// The connection breaks: nothing is known until it is back.
 	f.set(f.states, "Custom:NIGHT", "INUSE")
@@ -168,6 +178,30 @@ func TestVariablesInTurn(t *testing.T) {
 	defer f.fakeARI.mu.Unlock()
 	if strings.Contains(f.filter, "DeviceState") {
 		t.Errorf("states are sent that nobody asked for: %s", f.filter)
+	}
+}
+
+// Functions are asked on calls that are up, and known for a while after the last.
+func TestFunctions(t *testing.T) {
+	f, url := fakeSwitches(t)
+	w := watch(t, url, func(o *Options) {
+		o.Variables, o.VariablesEvery = []string{"GLOBAL(MODE)", "NONE(x)", "MODE"}, time.Hour
+	})
+	<-w.attached
+	is := func(at time.Time, want map[string]string) {
+		t.Helper()
+		waitFor(t, func() bool { return reflect.DeepEqual(w.client.States(at), want) })
+	}
+	is(time.Now(), map[string]string{"MODE": "1"})
+	call := time.Now().Add(-time.Second)
+	w.client.RefreshVariables("up", call)
+	is(call, map[string]string{"MODE": "1", "GLOBAL(MODE)": "DAY"})
+	f.set(f.variables, "GLOBAL(MODE)", "NIGHT")
+	w.client.RefreshVariables("gone", time.Now()) // the newest call has ended already: another tells
+	is(time.Now(), map[string]string{"MODE": "1", "GLOBAL(MODE)": "NIGHT"})
+	is(time.Now().Add(3*time.Hour), map[string]string{"MODE": "1"})
+	if s := w.log.String(); strings.Count(s, "does not tell") != 1 || !strings.Contains(s, "NONE(x)") {
+		t.Errorf("the log says\n%s", s)
 	}
 }
 
