@@ -306,23 +306,7 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // "key:" with nothing after it is the default
 	}
-	switch self := v.Addr().Interface().(type) {
-	case Scalar:
-		if n.Kind != yaml.ScalarNode {
-			r.cannotRead(n, p, "want a single value here, not a %s", kinds[n.Kind])
-		} else if err := self.Scalar(n.Value); err != nil {
-			r.cannotRead(n, p, "%s", err)
-		}
-		return
-	case Either:
-		r.decode(n, p, reflect.ValueOf(self.Either(n.Kind != yaml.MappingNode)).Elem())
-		return
-	case keyed:
-		self.reset()
-		r.pairs(n, p, func(key, value *yaml.Node) {
-			r.nodes[p.Key(key.Value)] = value
-			r.decode(value, p.Key(key.Value), reflect.ValueOf(self.add(key.Value)).Elem())
-		})
+	if v.Type().PkgPath() != "" && r.itself(n, p, v) { // plain types have no methods
 		return
 	}
 	switch {
@@ -373,6 +357,29 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	default: // numbers too, as they are written: +12125550100 needs no quotes
 		v.SetString(n.Value)
 	}
+}
+
+// itself lets a type read itself that can.
+func (r *Report) itself(n *yaml.Node, p Path, v reflect.Value) bool {
+	switch self := v.Addr().Interface().(type) {
+	case Scalar:
+		if n.Kind != yaml.ScalarNode {
+			r.cannotRead(n, p, "want a single value here, not a %s", kinds[n.Kind])
+		} else if err := self.Scalar(n.Value); err != nil {
+			r.cannotRead(n, p, "%s", err)
+		}
+	case Either:
+		r.decode(n, p, reflect.ValueOf(self.Either(n.Kind != yaml.MappingNode)).Elem())
+	case keyed:
+		self.reset()
+		r.pairs(n, p, func(key, value *yaml.Node) {
+			r.nodes[p.Key(key.Value)] = value
+			r.decode(value, p.Key(key.Value), reflect.ValueOf(self.add(key.Value)).Elem())
+		})
+	default:
+		return false
+	}
+	return true
 }
 
 var kinds = map[yaml.Kind]string{yaml.MappingNode: "group of keys", yaml.SequenceNode: "list", yaml.ScalarNode: "single value"}
