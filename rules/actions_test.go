@@ -223,12 +223,8 @@ func TestShadow(t *testing.T) {
 	}
 }
 
-func TestContactsAndPrices(t *testing.T) {
-	r := read(t, "contacts: {files: [a.csv, b.VCF], lookup: {url: \"https://crm.example/?n={number}\", token_file: crm-token, cache: 10m}}\nguards: {prices: {us: 0.01, default: 1}}\n"+one)
-	want := Contacts{Files: []string{"a.csv", "b.VCF"}, Lookup: &Lookup{"https://crm.example/?n={number}", "crm-token", 800 * time.Millisecond, 10 * time.Minute}}
-	if got := r.Contacts(); !reflect.DeepEqual(got, want) {
-		t.Errorf("%+v", got)
-	}
+func TestPrices(t *testing.T) {
+	r := read(t, "guards: {prices: {us: 0.01, default: 1}}\n"+one)
 	if r.Price("US", 2) != 20_000 || r.Price("CA", 3) != 3_000_000 || read(t, one).Price("US", 1) != 0 {
 		t.Error(r.Price("US", 2), r.Price("CA", 3))
 	}

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/mail"
 	"net/url"
-	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -65,7 +64,6 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 	r.checkGuards(rep)
 	r.checkOffices(rep, beside)
 	r.checkStaff(rep)
-	r.checkContacts(rep)
 	used := map[string]bool{}
 	r.checkRules(rep, used)
 	r.checkMessages(rep, used, src)
@@ -400,37 +398,6 @@ func (r *Rules) checkStaff(rep *strict.Report) {
 		}
 		r.staff = append(r.staff, Staff{Name: name, Email: s.Email, Text: s.Text, Webhook: s.Webhook, Language: firstOf(s.Language, r.file.Language)})
 	}
-}
-
-func (r *Rules) checkContacts(rep *strict.Report) {
-	c := &r.file.Contacts
-	r.contacts.Files = c.Files
-	for i, f := range c.Files {
-		switch ext := strings.ToLower(filepath.Ext(f)); ext {
-		case ".csv", ".vcf", ".vcard":
-		default:
-			rep.Problem(strict.At("contacts", "files").Index(i), "%q is no address book that can be read: .csv and .vcf can", f)
-		}
-	}
-	l, p := c.Lookup, strict.At("contacts", "lookup")
-	if l == nil {
-		return
-	}
-	if !rep.Wrong(p.Key("url")) {
-		switch {
-		case l.URL == "":
-			rep.Problem(p, "say where to ask: url: https://crm.example/lookup?number={number}")
-		case !strings.Contains(l.URL, "{number}"):
-			rep.Problem(p.Key("url"), "the address must say where the caller's number goes: write {number} there")
-		default:
-			checkURL(rep, p.Key("url"), strings.ReplaceAll(l.URL, "{number}", "12025550143"))
-		}
-	}
-	if l.Timeout <= 0 || l.Timeout > 5*time.Second {
-		rep.Problem(p.Key("timeout"), "%s is out of range: a text waits for it, so it may be up to 5 s", human(l.Timeout))
-	}
-	r.checkDuration(rep, p.Key("cache"), l.Cache, 30*24*time.Hour)
-	r.contacts.Lookup = &Lookup{URL: l.URL, TokenFile: l.TokenFile, Timeout: l.Timeout, Cache: l.Cache}
 }
 
 // checkWhen checks a rule's conditions and makes of them what is asked.

@@ -41,7 +41,6 @@ type Rules struct {
 	numbers  numbers
 	messages map[string]*message
 	staff    []Staff
-	contacts Contacts
 	rep      *strict.Report // where everything stands, for Lint
 }
 
@@ -62,7 +61,6 @@ type file struct {
 	Defaults    defaults                `yaml:"defaults"`
 	Guards      guards                  `yaml:"guards"`
 	Staff       strict.Keyed[staff]     `yaml:"staff"`
-	Contacts    contacts                `yaml:"contacts"`
 	Messages    strict.Keyed[languages] `yaml:"messages"`
 	Rules       []rule                  `yaml:"rules"`
 }
@@ -147,21 +145,6 @@ type staff struct {
 	Webhook  string `yaml:"webhook"`
 	Language string `yaml:"language"`
 }
-
-type contacts struct {
-	Files  []string `yaml:"files"`
-	Lookup *lookup  `yaml:"lookup"`
-}
-
-type lookup struct {
-	URL       string        `yaml:"url"`
-	TokenFile string        `yaml:"token_file"` // a secret, so it does not stand here
-	Timeout   time.Duration `yaml:"timeout"`
-	Cache     time.Duration `yaml:"cache"`
-}
-
-// Defaults are what a lookup has unless told otherwise.
-func (l *lookup) Defaults() { l.Timeout, l.Cache = 800*time.Millisecond, time.Hour }
 
 // languages is one text for everybody, or one each for several languages.
 type languages struct {
@@ -382,24 +365,6 @@ func (r *Rules) StaffNamed(name string) (s Staff, ok bool) {
 	}
 	return s, false
 }
-
-// Contacts say where the address books are. Package sms reads them: Decide sees
-// the one Contact in its Facts.
-type Contacts struct {
-	Files  []string // beside rules.yaml unless absolute
-	Lookup *Lookup  // nil: none
-}
-
-// Lookup is an address book that is asked over HTTP.
-type Lookup struct {
-	URL       string // https; {number} in it becomes the caller's
-	TokenFile string // holds a bearer token; empty: none is sent
-	Timeout   time.Duration
-	Cache     time.Duration
-}
-
-// Contacts are the address books that rules.yaml names.
-func (r *Rules) Contacts() Contacts { return r.contacts }
 
 // Price is what a text of so many segments costs to a number of region, in the
 // admin's currency; 0 when rules.yaml names no price.

@@ -83,13 +83,6 @@ func hints() strict.Hints {
 	say("staff.*.text", "Told by a text to this number.")
 	say("staff.*.webhook", "Told by a request to this https URL.")
 	say("staff.*.language", "In which language.")
-	say("contacts", "Address books: names, languages, groups, VIPs, who wants no texts.")
-	say("contacts.files", "CSV and vCard files beside this one.")
-	say("contacts.lookup", "A CRM that is asked for each caller; it never holds up a text.")
-	h["contacts.lookup.url"] = strict.Hint{Text: "An https URL; {number} in it becomes the caller's number.", Example: "https://crm.example/lookup?number={number}"}
-	say("contacts.lookup.token_file", "A file that holds the bearer token.")
-	say("contacts.lookup.timeout", "How long its answer is waited for.")
-	say("contacts.lookup.cache", "How long an answer is remembered.")
 	say("messages", "What can be said, by name. Values: {{.Name}} {{.Business}} {{.Line}} and so on; {{with .Name}} {{.}}{{end}} leaves nothing when there is none.")
 	say("messages.*", "One text for all, or one each by language: {en: …, es: …}.")
 	say("messages.*.*", "The text in this language.")

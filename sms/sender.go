@@ -28,7 +28,8 @@ import (
 type Decider interface {
 	Decide(f rules.Facts, now time.Time) rules.Decision
 	Recheck(f rules.Facts, now time.Time) (suppressed, because string)
-	Zone() *time.Location // whose days budgets count
+	Zone() *time.Location  // whose days budgets count
+	Window() time.Duration // after which an episode closes
 }
 
 // An attemptAsker is a FateAsker that is told when the attempt was made, which
@@ -316,6 +317,19 @@ func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
 	})
 }
 
+// lastWord is when the episode's last text or reply was, or else its first call:
+// from then on it waits to close.
+func (c *Caller) lastWord() time.Time {
+	last := c.FirstTextAt
+	if c.LastTextAt.After(last) {
+		last = c.LastTextAt
+	}
+	if last.IsZero() {
+		return c.OpenedAt
+	}
+	return last
+}
+
 // closeEpisode forgets what belonged to an episode; what is still open stays open.
 func (c *Caller) closeEpisode() {
 	c.OpenedAt, c.FirstTextAt, c.LastTextAt, c.Calls = time.Time{}, time.Time{}, time.Time{}, 0
@@ -349,6 +363,9 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 		rec := &tx.Caller
 		if err := s.known(ctx, tx, &f, c.Caller.Number); err != nil {
 			return err
+		}
+		if last := rec.lastWord(); !last.IsZero() && tx.now.Sub(last) >= s.opt.Rules().Window() {
+			rec.closeEpisode()
 		}
 		f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
 		d := s.opt.Rules().Decide(f, tx.now)

@@ -74,8 +74,8 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 	if len(c.From) == 0 || c.Since.set {
 		since = time.Now().Add(-c.Since.Duration)
 	}
-	verdicts := func(r *rules.Rules, path string) []*simulate.Verdict {
-		book, problems := addressBook(cfg, r, path, false)
+	verdicts := func(r *rules.Rules) []*simulate.Verdict {
+		book, problems := addressBook(cfg, false)
 		for _, p := range problems {
 			fmt.Fprintln(con.err, p)
 		}
@@ -83,7 +83,7 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 		all := simulate.Run(r, simulate.Calls(calls), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup})
 		return slices.DeleteFunc(all, func(v *simulate.Verdict) bool { return v.Call.EndedAt.Before(since) })
 	}
-	b := backtest{backtestCmd: c, zone: r.Zone(), old: verdicts(r, cfg.Rules)}
+	b := backtest{backtestCmd: c, zone: r.Zone(), old: verdicts(r)}
 	if c.Rules != "" {
 		other, problems := rules.Load(c.Rules)
 		for _, p := range problems {
@@ -92,7 +92,7 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 		if other == nil {
 			return errNotOK
 		}
-		b.now = verdicts(other, c.Rules)
+		b.now = verdicts(other)
 		b.diff = simulate.Diff(b.old, b.now, r.Zone())
 	}
 	b.best = b.old

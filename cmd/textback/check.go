@@ -23,7 +23,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	book, problems := addressBook(cfg, r, cfg.Rules, true)
+	book, problems := addressBook(cfg, true)
 	seen, err := c.seen(ctx, cfg)
 	if err != nil {
 		return err

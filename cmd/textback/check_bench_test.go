@@ -23,7 +23,7 @@ func BenchmarkCheck(b *testing.B) {
 		return path
 	}
 	write("ari_password", "secret\n")
-	config := write("textback.yaml", "state_dir: /nonexistent/textback\nlines:\n  - {number: \"+12125550100\", name: Front desk}\n")
+	config := write("textback.yaml", "state_dir: /nonexistent/textback\nlines:\n  - {number: \"+12125550100\", name: Front desk}\ncontacts: {files: people.csv}\n")
 	var book strings.Builder
 	book.WriteString("name,phone,groups,language,vip\n")
 	for i := range 50_000 {
@@ -35,7 +35,6 @@ func BenchmarkCheck(b *testing.B) {
 business: {name: Miller Dental, booking: "https://book.example/{tag}"}
 timezone: America/New_York
 hours: {mon: ["8:00-12:00", "13:00-17:00"], tue: "8:00-17:00"}
-contacts: {files: people.csv}
 messages:
 `)
 	for i := range 20 {

@@ -70,7 +70,7 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 		var f rules.Facts
 		if f, err = c.hypothetical(cfg.Tracker(), r.Zone(), time.Now()); err == nil {
 			if f.Contact == nil { // as it is in the address books
-				book, problems := addressBook(cfg, r, cfg.Rules, false)
+				book, problems := addressBook(cfg, false)
 				for _, p := range problems {
 					fmt.Fprintln(con.err, p)
 				}
@@ -114,7 +114,7 @@ func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config,
 	if call == nil {
 		return d, fmt.Errorf("no call %q is stored: 'textback calls' lists them", c.Call)
 	}
-	book, problems := addressBook(cfg, r, cfg.Rules, false)
+	book, problems := addressBook(cfg, false)
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"textback/pbx/bus"
+	"textback/rules"
 	"textback/sms"
 )
 
@@ -41,6 +42,10 @@ func (d *serving) sender(ctx context.Context, nc *nats.Conn, ways ...sms.Way) (*
 			}
 		},
 		Submitted: func(took time.Duration) { d.m.submit.Observe(took.Seconds()) },
+	}
+	if d.directory != nil {
+		// What a lookup's silence means is in the contact; the directory itself tells of it.
+		opt.Contact = func(ctx context.Context, n string) *rules.Contact { c, _ := d.directory.Contact(ctx, n); return c }
 	}
 	if err := d.listening(&opt); err != nil {
 		return nil, err
