@@ -102,9 +102,14 @@ func BenchmarkRecheck(b *testing.B) {
 	}
 }
 
+var raced bool // see race_test.go
+
 // A decision is made for every call in the office: it takes no more than 10
 // allocations, whether a text is sent or not.
 func TestDecideAllocates(t *testing.T) {
+	if raced {
+		t.Skip("the race detector is on")
+	}
 	r, facts := bench(t)
 	i, most := 0, 10.0
 	if n := testing.AllocsPerRun(2000, func() { i++; r.Decide(facts(i), open) }); n > most {
