@@ -31,6 +31,7 @@ import (
 	"textback/sms/smpp/pdu"
 	"textback/sms/smpp/smsc"
 	"textback/sms/smstest"
+	"textback/sms/smstest/kannel"
 )
 
 // The other side of a way: what a phone shows, and what it makes textback hear.
@@ -89,6 +90,19 @@ func newOffice(t *testing.T, section string, webhooks bool, secrets map[string]s
 		}
 	}
 	return o
+}
+
+// edit replaces words in textback.yaml, in pairs.
+func (o *office) edit(oldnew ...string) {
+	o.t.Helper()
+	path := filepath.Join(o.dir, "textback.yaml")
+	b, err := os.ReadFile(path)
+	if err == nil {
+		err = os.WriteFile(path, []byte(strings.NewReplacer(oldnew...).Replace(string(b))), 0o600)
+	}
+	if err != nil {
+		o.t.Fatal(err)
+	}
 }
 
 // reach is where a public URL leads to.
@@ -161,7 +175,7 @@ func (o *office) discreet(words ...string) {
 // a receipt reaches the job, and the log tells nothing of it.
 func TestWays(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) (*office, wayPeer){
-		"twilio, called": twilioCalled, "twilio, polled": twilioPolled, "telnyx": telnyxWay, "smpp": smppWay, "android": androidWay, "sip": sipWay,
+		"twilio, called": twilioCalled, "twilio, polled": twilioPolled, "telnyx": telnyxWay, "smpp": smppWay, "android": androidWay, "sip": sipWay, "kannel": kannelWay,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -429,6 +443,43 @@ func androidWay(t *testing.T) (*office, wayPeer) {
 	p.o = newOffice(t, fmt.Sprintf("{transport: android, android: {url: %q, user: sms, password_file: android_password, signing_key_file: android_key}}", p.URL),
 		true, map[string]string{"android_password": password, "android_key": key})
 	return p.o, p
+}
+
+// A real Kannel behind the generic HTTP transport, with phones at its fake SMSC.
+type kannelPeer struct {
+	*kannel.Kannel
+	said map[string]bool
+}
+
+func (p *kannelPeer) ready() bool { return true }
+func (p *kannelPeer) phone(number string) (got []string) {
+	for _, m := range p.Texts() {
+		if m.To == number {
+			got = append(got, m.Body)
+		}
+	}
+	return got
+}
+
+// reply is from a phone: Kannel offers it again by itself, under its own id.
+func (p *kannelPeer) reply(_ context.Context, id, from, body string) error {
+	if !p.said[id] {
+		p.Plug(kannel.Say(sms.Inbound{From: from, To: officeLine, Body: body}))
+		p.said[id] = true
+	}
+	return nil
+}
+
+// delivered has nothing to do: Kannel reports by itself.
+func (p *kannelPeer) delivered(context.Context, string) error { return nil }
+
+func kannelWay(t *testing.T) (*office, wayPeer) {
+	const secret, inbound = "sendsms-password", "a-word-of-the-office-own"
+	o := newOffice(t, `{transport: http, http: {preset: kannel, url: "KANNEL", user: office, secret_file: http_secret, inbound_secret_file: http_inbound}}`,
+		true, map[string]string{"http_secret": secret, "http_inbound": inbound})
+	k := kannel.Start(t, kannel.Options{Secret: secret, Inbound: inbound, Hook: "http://" + o.hooks + "/textback/http"})
+	o.edit("KANNEL", k.URL, publicURL, "http://"+o.hooks+"/textback")
+	return o, &kannelPeer{k, map[string]bool{}}
 }
 
 // smppPeer is a provider's SMSC.

@@ -1,0 +1,339 @@
+// Package kannel is in charge of a real Kannel for tests: bearerbox and smsbox,
+// with the fake SMSC of its own test tools as the phone side. All of it is on loopback.
+package kannel
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf16"
+
+	"textback/sms"
+	"textback/sms/smstest"
+)
+
+// Options are what textback and Kannel must agree on.
+type Options struct {
+	Secret  string // password of sendsms user "office"
+	Inbound string // the word that get-url repeats
+	Hook    string // PUBLIC_URL in kannel.conf
+}
+
+// Kannel is a running one.
+type Kannel struct {
+	URL string // of sendsms
+
+	t     *testing.T
+	dir   string
+	admin string // base URL of bearerbox's commands
+	smsc  string // port that fakesmsc connects to
+	phone *phone
+}
+
+const fakesmsc = "/usr/lib/kannel/test/fakesmsc"
+
+func start(t *testing.T, dir, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log, err := os.OpenFile(filepath.Join(dir, filepath.Base(name)+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	log.Close()
+	return cmd
+}
+
+func stop(cmd *exec.Cmd) {
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+}
+
+// Start runs a Kannel with a phone side that takes everything. It ends with t,
+// and t is skipped where Kannel is not installed (see smstest.Unavailable).
+func Start(t *testing.T, opt Options) *Kannel {
+	t.Helper()
+	for _, part := range []string{"bearerbox", "smsbox", fakesmsc} {
+		if _, err := exec.LookPath(part); err != nil {
+			smstest.Unavailable(t, "%s is not installed (apt: kannel kannel-extras)", part)
+		}
+	}
+	if testing.Short() && os.Getenv("CI") != "true" {
+		t.Skip("real part, left out by -short")
+	}
+	k := &Kannel{t: t, dir: t.TempDir()}
+	k.configure(opt)
+	k.run()
+	t.Cleanup(k.Unplug)
+	return k
+}
+
+// configure writes kannel.conf with ports that are free.
+func (k *Kannel) configure(opt Options) {
+	t := k.t
+	var ports [4]string
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // once all four are known, so that none is given twice
+		_, ports[i], _ = net.SplitHostPort(l.Addr().String())
+	}
+	k.admin, k.URL, k.smsc = "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[3], ports[2]
+	conf := fmt.Sprintf(`group = core
+admin-port = %s
+admin-interface = 127.0.0.1
+admin-password = x
+smsbox-port = %s
+smsbox-interface = 127.0.0.1
+box-allow-ip = 127.0.0.1
+dlr-storage = internal
+
+group = smsc
+smsc = fake
+smsc-id = FAKE
+our-host = 127.0.0.1
+host = 127.0.0.1
+port = %s
+
+group = smsbox
+bearerbox-host = 127.0.0.1
+sendsms-port = %s
+sendsms-interface = 127.0.0.1
+http-request-retry = 100
+http-queue-delay = 1
+
+group = sendsms-user
+username = office
+password = %s
+concatenation = true
+max-messages = 10
+
+group = sms-service
+keyword = default
+catch-all = true
+max-messages = 0
+omit-empty = true
+get-url = "%s/inbound?secret=%s&id=%%I&from=%%p&to=%%P&text=%%b&charset=%%C&time=%%T"
+`, ports[0], ports[1], ports[2], ports[3], opt.Secret, opt.Hook, opt.Inbound)
+	if err := os.WriteFile(filepath.Join(k.dir, "kannel.conf"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run starts the boxes once the ports are free.
+func (k *Kannel) run() {
+	boxes := []*exec.Cmd{start(k.t, k.dir, "bearerbox", "-v", "1", "kannel.conf")}
+	k.t.Cleanup(func() {
+		for _, b := range boxes {
+			stop(b)
+		}
+		if k.t.Failed() {
+			for _, name := range []string{"bearerbox", "smsbox"} {
+				b, _ := os.ReadFile(filepath.Join(k.dir, name+".log"))
+				k.t.Logf("%s:\n%s", name, b[max(0, len(b)-3000):])
+			}
+		}
+	})
+	k.Until("bearerbox listens", func() bool { return listens(k.admin) })
+	boxes = append(boxes, start(k.t, k.dir, "smsbox", "-v", "1", "kannel.conf"))
+	k.Until("smsbox listens", func() bool { return listens(k.URL) })
+	k.Plug()
+}
+
+func listens(base string) bool {
+	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
+}
+
+// Until waits for ok.
+func (k *Kannel) Until(what string, ok func() bool) {
+	k.t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			k.t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// Ask gives bearerbox a command.
+func (k *Kannel) Ask(command string) string {
+	resp, err := http.Get(k.admin + "/" + command + "?password=x&smsc=FAKE")
+	if err != nil {
+		k.t.Error(err)
+		return ""
+	}
+	defer resp.Body.Close()
+	b, _ := io.ReadAll(resp.Body)
+	return string(b)
+}
+
+// Online reports whether the SMSC's link is up.
+func (k *Kannel) Online() bool { return strings.Contains(k.Ask("status.txt"), "(online") }
+
+var receivedTexts = regexp.MustCompile(`FAKE.*rcvd: sms (\d+)`)
+
+// received is how many texts have come from the phone side.
+func (k *Kannel) received() int {
+	n := 0
+	if m := receivedTexts.FindStringSubmatch(k.Ask("status.txt")); m != nil {
+		_, _ = fmt.Sscan(m[1], &n)
+	}
+	return n
+}
+
+// Plug connects a phone side that says texts ("sender receiver type words") at once.
+func (k *Kannel) Plug(says ...string) {
+	count := len(says)
+	texts, before := k.phone.texts(), k.received()
+	k.Unplug()
+	if len(says) == 0 {
+		says = []string{"1 2 text never"} // it wants one, and sends none
+	}
+	args := append([]string{"-H", "127.0.0.1", "-r", k.smsc, "-i", "0.01", "-m", fmt.Sprint(count)}, says...)
+	// The port is closed for a moment after the link was stopped, and fakesmsc ends
+	// then. Knocking first would be a phone side too, and would be given texts.
+	k.Until("the link is up", func() bool {
+		p := &phone{seen: texts, cmd: exec.Command(fakesmsc, args...), gone: make(chan struct{})}
+		p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+		out, err := p.cmd.StderrPipe()
+		if err == nil {
+			err = p.cmd.Start()
+		}
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		go func() { defer close(p.gone); p.listen(out) }()
+		k.phone = p
+		for !k.Online() {
+			select {
+			case <-p.gone:
+				k.Unplug()
+				return false
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+		return true
+	})
+	k.Until("what the phone says has arrived", func() bool { return k.received() >= before+count })
+}
+
+// Unplug takes the phone side away.
+func (k *Kannel) Unplug() {
+	if k.phone != nil && k.phone.cmd != nil {
+		_ = k.phone.cmd.Process.Kill()
+		<-k.phone.gone // all it said is read
+		_ = k.phone.cmd.Wait()
+		k.phone.cmd = nil
+	}
+}
+
+// Texts are what the phones have got.
+func (k *Kannel) Texts() []sms.Message { return k.phone.texts() }
+
+// phone is the handset side: what fakesmsc was given, put together again.
+type phone struct {
+	cmd  *exec.Cmd
+	gone chan struct{} // closed when it has said its last
+
+	mu    sync.Mutex
+	seen  []sms.Message
+	parts map[string][]string
+}
+
+func (p *phone) texts() []sms.Message {
+	if p == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]sms.Message(nil), p.seen...)
+}
+
+var (
+	gotMessage = regexp.MustCompile(`Got message \d+: <(.*)>$`)
+	wholeText  = regexp.MustCompile(`^(\S+) (\S+) (text|ucs-2|data) (.*)$`)
+	onePart    = regexp.MustCompile(`^(\S+) (\S+) udh (\S+) (?:data|text|ucs-2) (.*)$`)
+)
+
+func (p *phone) listen(r io.Reader) {
+	for s := bufio.NewScanner(r); s.Scan(); {
+		m := gotMessage.FindStringSubmatch(s.Text())
+		if m == nil {
+			continue
+		}
+		p.mu.Lock()
+		switch whole, part := wholeText.FindStringSubmatch(m[1]), onePart.FindStringSubmatch(m[1]); {
+		case part != nil:
+			udh, _ := url.QueryUnescape(part[3])
+			words, _ := url.QueryUnescape(part[4])
+			if p.parts == nil {
+				p.parts = map[string][]string{}
+			}
+			key := udh[3:4]
+			if p.parts[key] == nil {
+				p.parts[key] = make([]string, udh[4])
+			}
+			p.parts[key][udh[5]-1] = words
+			if all := strings.Join(p.parts[key], ""); !slices.Contains(p.parts[key], "") {
+				if all[0] == 0 || all[0] == 4 { // UCS-2: these tests write ASCII and Cyrillic
+					all = fromUTF16(all)
+				}
+				p.seen = append(p.seen, sms.Message{From: part[1], To: part[2], Body: all})
+			}
+		case whole != nil:
+			body := whole[4]
+			if whole[3] == "ucs-2" {
+				b, _ := url.QueryUnescape(body)
+				body = fromUTF16(b)
+			}
+			p.seen = append(p.seen, sms.Message{From: whole[1], To: whole[2], Body: body})
+		case len(p.seen) > 0: // the fake SMSC's protocol has no escape for a new line
+			p.seen[len(p.seen)-1].Body += "\n" + m[1]
+		}
+		p.mu.Unlock()
+	}
+}
+
+func fromUTF16(s string) string {
+	var u []uint16
+	for i := 0; i+1 < len(s); i += 2 {
+		u = append(u, uint16(s[i])<<8|uint16(s[i+1]))
+	}
+	return string(utf16.Decode(u))
+}
+
+// Say is a text for Plug. It takes plain words as they are but for what its
+// command line splits at, and UTF-16 percent-encoded.
+func Say(m sms.Inbound) string {
+	if !strings.ContainsFunc(m.Body, func(r rune) bool { return r > 0xffff }) {
+		return m.From + " " + m.To + " text " + m.Body
+	}
+	var b strings.Builder
+	for _, u := range utf16.Encode([]rune(m.Body)) {
+		fmt.Fprintf(&b, "%%%02X%%%02X", u>>8, u&0xff)
+	}
+	return m.From + " " + m.To + " ucs2 " + b.String()
+}
