@@ -156,3 +156,32 @@ func TestExposure(t *testing.T) {
 		}
 	}
 }
+
+// Every secret that the shipped configuration names is loaded by the unit or a
+// drop-in, or stands in one as a line to copy.
+func TestSecretsAreLoaded(t *testing.T) {
+	conf, err := os.ReadFile("../configs/textback.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var loads strings.Builder
+	for _, name := range append(dropIns(t), "textback.service") {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		loads.Write(b)
+	}
+	named := regexp.MustCompile(`(?m)^[ #]*(\w+_file): ([a-z_]+)(?: |$)`).FindAllStringSubmatch(string(conf), -1)
+	if len(named) < 10 {
+		t.Fatalf("only %d secrets are named", len(named))
+	}
+	for _, n := range named {
+		if n[1] == "public_key_file" {
+			continue // not a secret
+		}
+		if !strings.Contains(loads.String(), "LoadCredential="+n[2]+":/etc/textback/secrets/"+n[2]+"\n") {
+			t.Errorf("%s: nothing loads %s", n[1], n[2])
+		}
+	}
+}
