@@ -51,7 +51,7 @@ func askHealth(ctx context.Context, cfg *config.Config) (*health, error) {
 	return &h, nil
 }
 
-// askMetrics asks the running daemon for a counter, by its first label.
+// askMetrics asks the running daemon for a counter, summed up by its first label.
 func askMetrics(ctx context.Context, cfg *config.Config, name string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
@@ -69,8 +69,9 @@ func askMetrics(ctx context.Context, cfg *config.Config, name string) (map[strin
 		return nil, fmt.Errorf("metrics of textback at %s: %w", cfg.HTTP.Listen, err)
 	}
 	got := map[string]float64{}
-	for _, m := range regexp.MustCompile(`(?m)^`+name+`\{\w+="([^"]*)"\} (\S+)$`).FindAllSubmatch(b, -1) {
-		got[string(m[1])], _ = strconv.ParseFloat(string(m[2]), 64)
+	for _, m := range regexp.MustCompile(`(?m)^`+name+`\{\w+="([^"]*)"[^}]*\} (\S+)$`).FindAllSubmatch(b, -1) {
+		n, _ := strconv.ParseFloat(string(m[2]), 64)
+		got[string(m[1])] += n
 	}
 	return got, nil
 }

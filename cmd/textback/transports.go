@@ -2,7 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"textback/cmd/textback/config"
@@ -100,15 +104,15 @@ func (d *doctor) providers(ctx context.Context, cfg *config.Config, r *rules.Rul
 		if len(cfg.SMS.Transport) > 1 {
 			what += " " + name
 		}
-		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-		d.provider(ctx, cfg, name, what)
+		pctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		d.provider(pctx, cfg, name, what)
 		cancel()
-		d.optOut(cfg, r, name)
+		d.optOut(ctx, cfg, r, name)
 	}
 }
 
 // optOut tells how a STOP reaches textback.
-func (d *doctor) optOut(cfg *config.Config, r *rules.Rules, name string) {
+func (d *doctor) optOut(ctx context.Context, cfg *config.Config, r *rules.Rules, name string) {
 	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return // told already
@@ -126,7 +130,60 @@ func (d *doctor) optOut(cfg *config.Config, r *rules.Rules, name string) {
 		sms.ByPoll:    "the provider is asked for replies and STOP", sms.BySession: "replies and STOP come over the same session",
 		sms.BySpool: "replies and STOP are read from the spool", sms.NoReplies: "no replies arrive; " + cfg.SMS.OptOutHandledBy,
 	}[traits.Replies]
+	if _, tells := t.(sms.Runner); tells && traits.Replies == sms.ByWebhook && name == config.TransportAndroid {
+		how = "replies and STOP are expected at " + cfg.Webhooks.URL(name) + "/inbound: textback tells the phone so by itself"
+	}
 	d.say("opt-out", sms.CheckWayIn(name, traits, regions, cfg.SMS.OptOutHandledBy), how)
+	if _, called := t.(sms.WebhookTaker); called && cfg.Webhooks.Listen != "" && cfg.HTTP.Listen != "" {
+		d.webhook(ctx, cfg, name)
+	}
+}
+
+// webhook calls a transport's public URL as a stranger would, who is sent away, and
+// asks the daemon whether that was it.
+func (d *doctor) webhook(ctx context.Context, cfg *config.Config, name string) {
+	seen := func() (here, elsewhere float64, err error) {
+		n, err := askMetrics(ctx, cfg, "textback_webhooks_total")
+		return n[name], n[""], err
+	}
+	here, elsewhere, err := seen()
+	if err != nil {
+		return // that the daemon does not answer is told already
+	}
+	u := cfg.Webhooks.URL(name) + "/inbound"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u, nil)
+	if err != nil {
+		d.say("webhooks", err, "")
+		return
+	}
+	client := &http.Client{Timeout: 10 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &cert):
+		d.say("webhooks", fmt.Errorf("%s has no certificate that providers would trust: %w", u, cert.Err), "")
+		return
+	case err != nil:
+		d.note("webhooks", "the public URL cannot be called from here, which a firewall may be the reason of; see whether the provider can: "+err.Error())
+		return
+	}
+	resp.Body.Close()
+	for end := time.Now().Add(2 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		nowHere, nowElsewhere, err := seen()
+		switch {
+		case err != nil:
+			return
+		case nowHere > here:
+			d.say("webhooks", nil, u+" leads to textback")
+			return
+		case nowElsewhere > elsewhere:
+			d.say("webhooks", fmt.Errorf("%s leads to textback under another path: the proxy must pass the path on as it is", u), "")
+			return
+		case time.Now().After(end):
+			d.say("webhooks", fmt.Errorf("%s answers HTTP %d, and not from textback: the proxy in front must pass it on to %s", u, resp.StatusCode, cfg.Webhooks.Listen), "")
+			return
+		}
+	}
 }
 
 func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what string) {

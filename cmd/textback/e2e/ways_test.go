@@ -233,6 +233,16 @@ func TestWays(t *testing.T) {
 			if got := p.phone(stops); len(got) != 2 || !strings.Contains(got[1], "unsubscribed") {
 				t.Errorf("the phone of who said stop shows %q", got)
 			}
+			want := []string{"ok    opt-out", "ok    daemon"}
+			if name == "kannel" { // the only one with a public URL that leads anywhere
+				want = append(want, "ok    webhooks")
+			}
+			out, _ = o.run("doctor")
+			for _, w := range want {
+				if !strings.Contains(out, w) {
+					t.Errorf("doctor does not say %q:\n%s", w, out)
+				}
+			}
 			o.stop()
 			o.discreet("2025550143", "2025550144", "sorry we missed", question, "Tuesday", "unsubscribed")
 		})
