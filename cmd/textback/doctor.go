@@ -17,6 +17,7 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/sms/smpp"
 	"textback/sms/twilio"
 )
 
@@ -240,6 +241,12 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 		}
 		d.say("provider", err, "the account answers")
 		d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from error 21610 and from 'textback optout add'")
+	case config.TransportSMPP:
+		opt, err := cfg.SMPPOptions(nil)
+		if err == nil {
+			err = smpp.Reach(ctx, opt)
+		}
+		d.say("provider", err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
 	default:
 		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
 	}

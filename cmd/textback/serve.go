@@ -25,6 +25,7 @@ import (
 	"textback/rules"
 	"textback/sms"
 	"textback/sms/file"
+	"textback/sms/smpp"
 	"textback/sms/twilio"
 )
 
@@ -203,6 +204,9 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 			return err
 		}
 		half("sender", sender.Run)
+		if r, ok := transport.(sms.Runner); ok {
+			half("transport", func(ctx context.Context) error { return r.Run(ctx, unread{}) })
+		}
 	}
 	go d.systemd(ctx, ready, w)
 	hup := make(chan os.Signal, 1)
@@ -262,6 +266,13 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 	case config.TransportTwilio:
 		t, err := twilio.New(d.cfg.TwilioOptions())
 		return t, nothing, err
+	case config.TransportSMPP:
+		opt, err := d.cfg.SMPPOptions(d.log)
+		if err != nil {
+			return nil, nothing, err
+		}
+		t, err := smpp.New(opt)
+		return t, nothing, err
 	case config.TransportFile:
 		path := c.File.Path
 		if !filepath.IsAbs(path) {
@@ -278,6 +289,14 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 		return file.Log{Logger: d.log, ShowNumbers: d.cfg.Log.ShowNumbers}, nothing, nil
 	}
 }
+
+// unread is the Inbox as long as nothing reads replies: the provider keeps them.
+type unread struct{}
+
+var errUnread = errors.New("replies and receipts are not read yet")
+
+func (unread) Received(context.Context, sms.Inbound) error        { return errUnread }
+func (unread) Receipt(context.Context, sms.DeliveryReceipt) error { return errUnread }
 
 // serveHTTP serves metrics and health.
 func (d *serving) serveHTTP() (stop func(), err error) {

@@ -1,9 +1,13 @@
-// Package gsm7 is in charge of how a text is cut into segments: the GSM 7-bit
-// default alphabet and its extension table (3GPP TS 23.038, 6.2.1), UCS-2 for
-// everything else, and the room a concatenation header takes.
+// Package gsm7 is in charge of how a text is cut into segments and written in
+// octets: the GSM 7-bit default alphabet and its extension table (3GPP TS 23.038,
+// 6.2.1), UCS-2 for everything else, and the header by which a phone joins
+// segments again (3GPP TS 23.040, 9.2.3.24). National shift tables are not used.
 package gsm7
 
-import "strings"
+import (
+	"strings"
+	"unicode/utf8"
+)
 
 // Room in one segment and in each of several, in septets and UTF-16 units.
 const (
@@ -11,19 +15,58 @@ const (
 	SingleUCS2, MultiUCS2 = 70, 67
 )
 
-const basic = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ ÆæßÉ!\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
-const extension = "\f^{}\\[~]|€"
+// basic is the default alphabet in its order: a septet is its place.
+const basic = "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞ\x1bÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 
-var septets = func() map[rune]int {
-	m := map[rune]int{}
-	for _, r := range basic {
-		m[r] = 1
+// extended are the characters behind an escape (6.2.1.1).
+var extended = map[rune]byte{'\f': 0x0a, '^': 0x14, '{': 0x28, '}': 0x29, '\\': 0x2f, '[': 0x3c, '~': 0x3d, ']': 0x3e, '|': 0x40, '€': 0x65}
+
+// code holds what stands for a character: the septet, with inBasic or inExtension;
+// 0 means that GSM-7 cannot carry it. Everything but the euro lies below 0x400
+// (Latin and Greek), so a character costs one look into a table.
+var code = func() (t [0x400]uint16) {
+	for i, r := range []rune(basic) {
+		if r != escapeMark {
+			t[r] = inBasic | uint16(i)
+		}
 	}
-	for _, r := range extension {
-		m[r] = 2 // the escape and the character
+	for r, c := range extended {
+		if r != '€' {
+			t[r] = inExtension | uint16(c)
+		}
 	}
-	return m
+	return t
 }()
+
+const (
+	escape      = 0x1b
+	escapeMark  = '\x1b' // stands at the escape's place in basic
+	inBasic     = 1 << 8
+	inExtension = 2 << 8
+	euro        = inExtension | 0x65
+)
+
+// codeOf returns r's entry of the table.
+func codeOf(r rune) uint16 {
+	if uint32(r) < uint32(len(code)) {
+		return code[r]
+	}
+	if r == '€' {
+		return euro
+	}
+	return 0
+}
+
+// septetsOf is how many septets r takes: 1, 2 with the escape, or 0 for none at all.
+func septetsOf(r rune) int { return int(codeOf(r) >> 8) }
+
+// unitsOf is how many UTF-16 units r takes.
+func unitsOf(r rune) int {
+	if r > 0xffff {
+		return 2
+	}
+	return 1
+}
 
 // plain are characters that word processors put in and that have an equal in
 // the GSM alphabet: one of them would more than halve the room.
@@ -39,7 +82,7 @@ func Normalize(s string) string { return plain.Replace(strings.ToValidUTF8(s, "?
 // Foreign returns the first character that GSM-7 cannot carry.
 func Foreign(s string) (r rune, found bool) {
 	for _, r := range s {
-		if septets[r] == 0 {
+		if codeOf(r) == 0 {
 			return r, true
 		}
 	}
@@ -50,32 +93,104 @@ func Foreign(s string) (r rune, found bool) {
 // "UCS-2". An empty text needs one. An escape and its character stay in one
 // segment, and so do the halves of a surrogate pair.
 func Segments(s string) (n int, encoding string) {
-	if _, foreign := Foreign(s); foreign {
-		return count(s, SingleUCS2, MultiUCS2, func(r rune) int {
-			if r > 0xffff {
-				return 2
-			}
-			return 1
-		}), "UCS-2"
-	}
-	return count(s, Single, Multi, func(r rune) int { return septets[r] }), "GSM-7"
+	m := weigh(s)
+	return m.segments(s), m.encoding()
 }
 
-func count(s string, single, multi int, size func(rune) int) int {
-	total := 0
-	for _, r := range s {
-		total += size(r)
+// A weight is what one pass over a text tells.
+type weight struct {
+	runes, septets, units int
+	foreign               bool // GSM-7 cannot carry it; septets means nothing then
+}
+
+func weigh(s string) (w weight) {
+	// ASCII goes byte by byte: most texts are nothing else.
+	i := 0
+	for ; i < len(s) && s[i] < utf8.RuneSelf; i++ {
+		c := int(code[s[i]] >> 8)
+		w.septets += c
+		w.foreign = w.foreign || c == 0
 	}
-	if total <= single {
+	w.runes, w.units = i, i
+	for _, r := range s[i:] {
+		c := septetsOf(r)
+		w.septets += c
+		w.foreign = w.foreign || c == 0
+		w.units += unitsOf(r)
+		w.runes++
+	}
+	return w
+}
+
+func (w weight) encoding() string {
+	if w.foreign {
+		return "UCS-2"
+	}
+	return "GSM-7"
+}
+
+// segments counts. Only where some characters take two places can one of them
+// fail to fit at a segment's end, so only then the text is walked again.
+func (w weight) segments(s string) int {
+	total, single, multi := w.septets, Single, Multi
+	if w.foreign {
+		total, single, multi = w.units, SingleUCS2, MultiUCS2
+	}
+	switch {
+	case total <= single:
 		return 1
+	case total == w.runes:
+		return (total + multi - 1) / multi
 	}
-	n, room := 1, multi
-	for _, r := range s {
-		if k := size(r); k > room {
-			n, room = n+1, multi-k
-		} else {
-			room -= k
-		}
+	n := 0
+	for s != "" {
+		n, s = n+1, s[w.cut(s):]
 	}
 	return n
+}
+
+// cut returns how many bytes of s go into its first segment of several.
+func (w weight) cut(s string) int {
+	room := Multi
+	if w.foreign {
+		room = MultiUCS2
+	}
+	for i, r := range s {
+		if w.foreign {
+			room -= unitsOf(r)
+		} else {
+			room -= septetsOf(r)
+		}
+		if room < 0 {
+			return i
+		}
+	}
+	return len(s)
+}
+
+// Split returns the text of each segment, as many as Segments says, in the same
+// encoding throughout. Joined they are s again.
+func Split(s string) (parts []string, encoding string) {
+	w := weigh(s)
+	return w.split(s), w.encoding()
+}
+
+// SplitUCS2 is Split for a way out that cannot carry s in GSM-7, though phones could.
+func SplitUCS2(s string) []string {
+	w := weigh(s)
+	w.foreign = true
+	return w.split(s)
+}
+
+func (w weight) split(s string) []string {
+	n := w.segments(s)
+	if n == 1 {
+		return []string{s}
+	}
+	parts := make([]string, 0, n)
+	for s != "" {
+		i := w.cut(s)
+		parts, s = append(parts, s[:i]), s[i:]
+	}
+	return parts
 }

@@ -254,8 +254,10 @@ func (c *Config) checkSMS(r *report) {
 	case TransportLog, TransportFile:
 	case TransportTwilio:
 		c.checkTwilio(r)
+	case TransportSMPP:
+		c.checkSMPP(r)
 	default:
-		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio)
+		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportSMPP)
 	}
 }
 

@@ -95,11 +95,12 @@ type Line struct {
 
 // SMS is the way out.
 type SMS struct {
-	Transport      string        `yaml:"transport"` // TransportLog, TransportFile or TransportTwilio
+	Transport      string        `yaml:"transport"` // one of the constants
 	From           string        `yaml:"from"`
 	GotThroughTalk time.Duration `yaml:"got_through_talk"`
 	File           File          `yaml:"file"`
 	Twilio         Twilio        `yaml:"twilio"`
+	SMPP           SMPP          `yaml:"smpp"`
 }
 
 // The values of SMS.Transport.
@@ -178,6 +179,7 @@ func defaults() *Config {
 			File:           File{Path: "texts.jsonl"},
 			// A text is retried for 15 minutes here; the provider must not keep it longer.
 			Twilio: Twilio{Validity: 15 * time.Minute},
+			SMPP:   smppDefaults(),
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"textback/pbx"
+	"textback/sms"
+	"textback/sms/smpp"
 	"textback/sms/twilio"
 )
 
@@ -30,7 +32,7 @@ func folder(t *testing.T) string {
 	}
 	for name, content := range map[string]string{
 		"ari_password": "hush-ari\n", "twilio_auth_token": "hush-token\r\n", "twilio_api_key_secret": "hush-key",
-		"nats.creds": "x", "nats-ca.pem": "x",
+		"smpp_password": "hush-pwd", "long_password": strings.Repeat("hush", 20), "nats.creds": "x", "nats-ca.pem": "x",
 		"empty": "", "blank": " \n", "two_lines": "a\nb\n", "padded": " hush \n",
 	} {
 		write(t, filepath.Join(dir, "secrets", name), content, 0o600)
@@ -265,6 +267,39 @@ func TestTwilioOptions(t *testing.T) {
 		if opt.AuthToken+opt.APIKeySecret != "hush-token" && opt.AuthToken+opt.APIKeySecret != "hush-key" {
 			t.Errorf("%s: the secret is not passed on", c)
 		}
+	}
+}
+
+// The same for SMPP.
+func TestSMPPOptions(t *testing.T) {
+	dir := folder(t)
+	const account = "address: 127.0.0.1:2775, system_id: office, password_file: smpp_password"
+	for _, c := range []string{
+		account,
+		account + ", long_messages: sar, alphabet: latin1, validity: 0s, window: 1, rate: 5, max_segments: 3, enquire_interval: 1m",
+		account + ", from_ton: 5, from_npi: 0, to_ton: 0, to_npi: 1, receipt_ids: decimal, reference: true, system_type: VMA",
+		account + `, codes: {"0x444": opted_out, "1093": no_credit}, tls: {enabled: true, server_name: smpp.example.com}`,
+	} {
+		c := mustLoad(t, dir, "state_dir: "+dir+"\nsms: {transport: smpp, smpp: {"+c+"}}")
+		opt, err := c.SMPPOptions(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := smpp.New(opt); err != nil {
+			t.Errorf("%v: %v", c.SMS.SMPP, err)
+		}
+		if opt.Password != "hush-pwd" || opt.Dir != filepath.Join(dir, "smpp") {
+			t.Errorf("%v: the secret or the directory is not passed on", c.SMS.SMPP)
+		}
+	}
+	opt, err := mustLoad(t, dir, "sms: {transport: smpp, smpp: {"+account+`, codes: {"0x444": opted_out}, from_ton: 5, from_npi: 0, validity: 20m, long_messages: payload, tls: {enabled: true}}}`).SMPPOptions(nil)
+	if err != nil || opt.Codes[0x444] != sms.OptedOut || opt.Source == nil || *opt.Source != (smpp.Kind{TON: 5}) || opt.Destination != nil || opt.Validity != 20*time.Minute ||
+		opt.Long != smpp.ByPayload || opt.TLS == nil || opt.ReceiptIDs != smpp.IDsLearned || opt.Region != "US" {
+		t.Errorf("%+v %v", opt, err)
+	}
+	// A file that is there but holds no certificate is told at start.
+	if _, err := mustLoad(t, dir, "sms: {transport: smpp, smpp: {"+account+", tls: {enabled: true, ca_file: nats-ca.pem}}}").SMPPOptions(nil); err == nil || !strings.Contains(err.Error(), "ca_file") {
+		t.Error(err)
 	}
 }
 
