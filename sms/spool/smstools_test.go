@@ -1,0 +1,161 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"textback/sms"
+	"textback/sms/smstest"
+)
+
+// program finds a daemon that Debian packages, or ends the test.
+func program(t *testing.T, name, pkg string) string {
+	t.Helper()
+	if testing.Short() && os.Getenv("CI") != "true" {
+		t.Skip("real part, left out by -short")
+	}
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin") {
+		if path := filepath.Join(dir, name); exec.Command("test", "-x", path).Run() == nil {
+			return path
+		}
+	}
+	smstest.Unavailable(t, "%s is not installed (apt: %s)", name, pkg)
+	return ""
+}
+
+// folders makes the directories of a spool.
+func folders(t *testing.T, kind Kind) Options {
+	t.Helper()
+	dir := t.TempDir()
+	opt := Options{Kind: kind, Region: "US", Number: "+12125550100", Report: kind == Smstools, Poll: 50 * time.Millisecond, Settle: 200 * time.Millisecond,
+		StateFile: filepath.Join(dir, "spool.jsonl")}
+	for name, to := range map[string]*string{"outgoing": &opt.Outgoing, "incoming": &opt.Incoming, "sent": &opt.Sent, "failed": &opt.Failed} {
+		*to = filepath.Join(dir, name)
+		if err := os.Mkdir(*to, 0o770); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return opt
+}
+
+func open(t *testing.T, opt Options) *Transport {
+	t.Helper()
+	tr, err := Open(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tr.Close() })
+	return tr
+}
+
+// run starts a daemon and ends it with the test, by its process group.
+func run(t *testing.T, log string, args ...string) (stop func()) {
+	t.Helper()
+	out, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
+			_ = cmd.Wait()
+			out.Close()
+		})
+	}
+	t.Cleanup(func() {
+		stop()
+		if t.Failed() {
+			for _, f := range []string{log, filepath.Join(filepath.Dir(log), "smsd.log")} {
+				if b, err := os.ReadFile(f); err == nil && len(b) > 0 {
+					t.Logf("%s:\n%s", filepath.Base(f), b[max(0, len(b)-6000):])
+				}
+			}
+		}
+	})
+	return stop
+}
+
+// smsd starts a real smsd between opt's directories and m.
+func smsd(t *testing.T, opt *Options, m *modem) (stop func()) {
+	t.Helper()
+	path := program(t, "smsd", "smstools")
+	dir := filepath.Dir(opt.Outgoing)
+	checked := filepath.Join(dir, "checked")
+	if err := os.MkdirAll(checked, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(dir, "smsd.conf")
+	text := fmt.Sprintf(`devices = GSM1
+outgoing = %s
+checked = %s
+incoming = %s
+sent = %s
+failed = %s
+logfile = %s/smsd.log
+infofile = %s/smsd.working
+pidfile = %s/smsd.pid
+loglevel = 6
+delaytime = 1
+delaytime_mainprocess = 1
+errorsleeptime = 1
+blocktime = 1
+autosplit = 3
+receive_before_send = no
+shell_test = no
+terminal = yes
+
+[GSM1]
+device = @%s
+incoming = high
+startsleeptime = 0
+check_network = 0
+report = no
+send_retries = 1
+pre_init = no
+status_signal_quality = no
+`, opt.Outgoing, checked, opt.Incoming, opt.Sent, opt.Failed, dir, dir, dir, m.l.Addr())
+	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return run(t, filepath.Join(dir, "smsd.out"), path, "-c", conf, "-t")
+}
+
+// smsdPeer is a real smsd with a modem behind it.
+type smsdPeer struct{ *modem }
+
+func (p smsdPeer) Reply(_ context.Context, m sms.Inbound) error {
+	p.deliver(m.From, m.Body)
+	return nil
+}
+
+func (p smsdPeer) Report(_ context.Context, n int, d sms.Delivery, _ sms.Class) error {
+	p.report(n, map[sms.Delivery]byte{sms.EnRoute: 0x20, sms.Delivered: 0, sms.Undelivered: 0x41}[d])
+	return nil
+}
+
+// The suite of all transports, on a real smsd.
+func TestSmstoolsSuite(t *testing.T) {
+	program(t, "smsd", "smstools")
+	smstest.Run(t, smstest.Harness{New: func(t *testing.T) (sms.Transport, smstest.Peer) {
+		m := newModem(t)
+		opt := folders(t, Smstools)
+		opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+		smsd(t, &opt, m)
+		return open(t, opt), smsdPeer{m}
+	}})
+}
