@@ -183,7 +183,7 @@ func readGammu(name string, files [][]byte, opt *Options) (received, error) {
 		switch {
 		case match[4] == "bin":
 			m.Media = 1
-		case match[4] == "smsbackup":
+		case match[4] == "smsbackup", bytes.Contains(b[:min(len(b), 1000)], []byte("[SMSBackup000]")): // InboxFormat = detail
 			text, from, report, err := backup(b)
 			if err != nil {
 				return received{}, err
@@ -234,17 +234,19 @@ func backup(b []byte) (text, from string, report bool, err error) {
 	}
 	var parts []part
 	var p *part
+	var seen map[string]bool
 	for line := range strings.Lines(string(b)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "[SMSBackup") {
 			parts = append(parts, part{seq: len(parts) + 1})
-			p = &parts[len(parts)-1]
+			p, seen = &parts[len(parts)-1], map[string]bool{}
 			continue
 		}
 		key, value, ok := strings.Cut(line, " = ")
-		if !ok || p == nil {
-			continue
+		if !ok || p == nil || seen[key] {
+			continue // gammu repeats a part's lines when it notes the network's reference
 		}
+		seen[key] = true
 		switch {
 		case key == "Number":
 			from = strings.Trim(value, `"`)

@@ -159,3 +159,120 @@ func TestSmstoolsSuite(t *testing.T) {
 		return open(t, opt), smsdPeer{m}
 	}})
 }
+
+// wait waits for a condition.
+func wait(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// box is an Inbox.
+type box struct {
+	mu       sync.Mutex
+	refuse   error
+	inbound  []sms.Inbound
+	receipts []sms.DeliveryReceipt
+}
+
+func (b *box) Received(_ context.Context, m sms.Inbound) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse == nil {
+		b.inbound = append(b.inbound, m)
+	}
+	return b.refuse
+}
+
+func (b *box) Receipt(_ context.Context, r sms.DeliveryReceipt) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.refuse == nil {
+		b.receipts = append(b.receipts, r)
+	}
+	return b.refuse
+}
+
+// last is the newest receipt.
+func (b *box) last() sms.DeliveryReceipt {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.receipts) == 0 {
+		return sms.DeliveryReceipt{}
+	}
+	return b.receipts[len(b.receipts)-1]
+}
+
+// begin runs a transport until stop, or the end of the test.
+func begin(t *testing.T, tr *Transport, in sms.Inbox) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); _ = tr.Run(ctx, in) }()
+	var once sync.Once
+	stop = func() { once.Do(func() { cancel(); <-done }) }
+	t.Cleanup(stop)
+	wait(t, "it runs", func() bool { tr.mu.Lock(); defer tr.mu.Unlock(); return tr.running })
+	return stop
+}
+
+const to = "+12025550143"
+
+func text(id, body string) sms.Message {
+	return sms.Message{ID: id, From: "+12125550100", To: to, Body: body}
+}
+
+// A text is one text whatever happens to its file: smsd moves it twice, and a
+// repeat comes before and after, from this process and from the next.
+func TestSmsdOnce(t *testing.T) {
+	m := newModem(t)
+	opt := folders(t, Smstools)
+	stopSmsd := smsd(t, &opt, m)
+	in := &box{}
+	tr := open(t, opt)
+	stop := begin(t, tr, in)
+	submit := func(id, body string) {
+		t.Helper()
+		if r, err := tr.Submit(t.Context(), text(id, body)); err != nil || r.ProviderID != id {
+			t.Fatal(r, err)
+		}
+	}
+	// What is not in its place yet, smsd passes over.
+	if err := os.WriteFile(filepath.Join(opt.Outgoing, aside("waiting-1")), smstoolsFile(text("waiting-1", "waiting"), false), 0o660); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		submit("job-1", "@ first \u00a0€ 😀")
+	}
+	wait(t, "sent", func() bool { return in.last().Code == "sent" })
+	submit("job-1", "again")
+	stop()
+	_ = tr.Close()
+	tr = open(t, opt)
+	begin(t, tr, in)
+	submit("job-1", "and again")
+	m.Do(smstest.Order{Fate: smstest.Refuse})
+	submit("job-2", "refused")
+	wait(t, "failed", func() bool { return in.last().MessageID == "job-2" })
+	if r := in.last(); r.Delivery != sms.Undelivered || r.Class != sms.Invalid || r.Code != "28" {
+		t.Errorf("failed: %+v", r)
+	}
+	submit("job-2", "refused again")
+	m.Do(smstest.Order{})
+	submit("job-3", "@@ at last")
+	wait(t, "the third", func() bool { return len(m.Taken()) >= 2 })
+	wait(t, "receipt of the third", func() bool { return in.last().MessageID == "job-3" })
+	stopSmsd()
+	got := m.Taken()
+	if len(got) != 2 || got[0].Body != "@ first \u00a0€ 😀" || got[1].Body != "@@ at last" {
+		t.Errorf("sent: %q", got)
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if len(in.receipts) != 3 {
+		t.Errorf("each fate should be told once: %+v", in.receipts)
+	}
+}
