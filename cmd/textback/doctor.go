@@ -18,6 +18,7 @@ import (
 	"textback/pbx/bus"
 	"textback/rules"
 	"textback/sms/smpp"
+	"textback/sms/spool"
 	"textback/sms/twilio"
 )
 
@@ -247,6 +248,8 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
 			err = smpp.Reach(ctx, opt)
 		}
 		d.say("provider", err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
+	case config.TransportSpool:
+		d.say("provider", spool.Check(cfg.SpoolOptions(nil)), "the directories of "+cfg.SMS.Spool.Kind+" can be used; whether its modem works, its own log tells")
 	default:
 		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
 	}

@@ -26,6 +26,7 @@ import (
 	"textback/sms"
 	"textback/sms/file"
 	"textback/sms/smpp"
+	"textback/sms/spool"
 	"textback/sms/twilio"
 )
 
@@ -273,6 +274,12 @@ func (d *serving) transport() (sms.Transport, func(), error) {
 		}
 		t, err := smpp.New(opt)
 		return t, nothing, err
+	case config.TransportSpool:
+		t, err := spool.Open(d.cfg.SpoolOptions(d.log.With("part", "spool")))
+		if err != nil {
+			return nil, nothing, err
+		}
+		return t, func() { _ = t.Close() }, nil
 	case config.TransportFile:
 		path := c.File.Path
 		if !filepath.IsAbs(path) {

@@ -124,6 +124,7 @@ func (p *gammuPeer) Reply(_ context.Context, m sms.Inbound) error {
 
 // The suite of all transports, on a real gammu-smsd.
 func TestGammuSuite(t *testing.T) {
+	t.Parallel()
 	program(t, "gammu-smsd", "gammu-smsd")
 	smstest.Run(t, smstest.Harness{New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 		opt := folders(t, Gammu)
@@ -162,6 +163,7 @@ func TestGammuInbox(t *testing.T) {
 
 // What was sent and what could not be is told, once, and a repeat is not sent.
 func TestGammuFates(t *testing.T) {
+	t.Parallel()
 	opt := folders(t, Gammu)
 	newGammu(t, &opt, "detail")
 	in := &box{}

@@ -37,8 +37,10 @@ type cut struct {
 	body []string
 }
 
-func newModem(t *testing.T) *modem {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func newModem(t *testing.T) *modem { return modemAt(t, "127.0.0.1:0") }
+
+func modemAt(t *testing.T, addr string) *modem {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,6 +52,7 @@ func (t *Transport) look(ctx context.Context, in sms.Inbox) {
 		do         func(context.Context, sms.Inbox, []fs.DirEntry)
 	}{
 		{"outgoing", t.opt.Outgoing, t.takeBack},
+		{"checked", t.opt.Checked, t.takeBackChecked},
 		{"sent", t.opt.Sent, t.sent},
 		{"failed", t.opt.Failed, t.failed},
 		{"incoming", t.opt.Incoming, t.incoming(t.opt.Incoming)},
@@ -138,13 +139,46 @@ func (t *Transport) takeBack(ctx context.Context, in sms.Inbox, entries []fs.Dir
 		if err != nil || done && !isAside {
 			continue
 		}
-		if known {
-			t.opt.Log.Warn("the daemon of the spool did not take a text in time; it was taken back and is not sent", "job", id)
-			if err := in.Receipt(ctx, sms.DeliveryReceipt{ProviderID: id, MessageID: id, Delivery: sms.Undelivered, Class: sms.Transient, Code: "not_taken", At: time.Now()}); err != nil {
-				continue // the file aside has it told again
-			}
+		if known && t.tellTakenBack(ctx, in, id) != nil {
+			continue // the file aside has it told again
 		}
 		_ = os.Remove(gone)
+	}
+}
+
+func (t *Transport) tellTakenBack(ctx context.Context, in sms.Inbox, id string) error {
+	t.opt.Log.Warn("the daemon of the spool did not send a text in time; it was taken back and is not sent", "job", id)
+	return in.Receipt(ctx, sms.DeliveryReceipt{ProviderID: id, MessageID: id, Delivery: sms.Undelivered, Class: sms.Transient, Code: "not_taken", At: time.Now()})
+}
+
+// takeBackChecked does the same where smsd keeps texts for a modem that does not
+// answer. smsd sends a file only when it could make the file's lock: so do we.
+func (t *Transport) takeBackChecked(ctx context.Context, in sms.Inbox, entries []fs.DirEntry) {
+	for _, e := range entries {
+		id := t.idOf(e.Name())
+		info, err := e.Info()
+		if id == "" || err != nil || time.Since(changed(info)) < t.opt.Expire {
+			continue
+		}
+		path := filepath.Join(t.opt.Checked, e.Name())
+		lock, err := os.OpenFile(path+".LOCK", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o660)
+		if err != nil {
+			continue // being sent right now
+		}
+		lock.Close()
+		if _, err := os.Lstat(path); err == nil {
+			t.mu.Lock()
+			have, known := t.ledger.get(id)
+			if known && have.State == placed {
+				have.State, have.At = withdrawn, time.Now().UTC()
+				err = t.ledger.put(have)
+			}
+			t.mu.Unlock()
+			if known && err == nil && t.tellTakenBack(ctx, in, id) == nil {
+				_ = os.Remove(path)
+			}
+		}
+		_ = os.Remove(path + ".LOCK")
 	}
 }
 

@@ -96,6 +96,7 @@ func smsd(t *testing.T, opt *Options, m *modem) (stop func()) {
 	path := program(t, "smsd", "smstools")
 	dir := filepath.Dir(opt.Outgoing)
 	checked := filepath.Join(dir, "checked")
+	opt.Checked = checked
 	if err := os.MkdirAll(checked, 0o770); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +151,7 @@ func (p smsdPeer) Report(_ context.Context, n int, d sms.Delivery, _ sms.Class) 
 
 // The suite of all transports, on a real smsd.
 func TestSmstoolsSuite(t *testing.T) {
+	t.Parallel()
 	program(t, "smsd", "smstools")
 	smstest.Run(t, smstest.Harness{New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 		m := newModem(t)
@@ -228,6 +230,7 @@ func text(id, body string) sms.Message {
 // A text is one text whatever happens to its file: smsd moves it twice, and a
 // repeat comes before and after, from this process and from the next.
 func TestSmsdOnce(t *testing.T) {
+	t.Parallel()
 	m := newModem(t)
 	opt := folders(t, Smstools)
 	stopSmsd := smsd(t, &opt, m)
@@ -274,5 +277,39 @@ func TestSmsdOnce(t *testing.T) {
 	defer in.mu.Unlock()
 	if len(in.receipts) != 3 {
 		t.Errorf("each fate should be told once: %+v", in.receipts)
+	}
+}
+
+// A text that waits for a dead modem is taken back when it is stale, and not sent
+// when the modem comes back.
+func TestSmsdDeadModem(t *testing.T) {
+	t.Parallel()
+	m := newModem(t)
+	opt := folders(t, Smstools)
+	opt.Expire = 3 * time.Second
+	addr := m.l.Addr().String()
+	m.l.Close()
+	m.drop()
+	smsd(t, &opt, m)
+	in := &box{}
+	tr := open(t, opt)
+	begin(t, tr, in)
+	if _, err := tr.Submit(t.Context(), text("job-1", "stale")); err != nil {
+		t.Fatal(err)
+	}
+	waiting := filepath.Join(opt.Checked, "textback-job-1")
+	wait(t, "smsd has it", func() bool { _, err := os.Stat(waiting); return err == nil })
+	wait(t, "taken back", func() bool { r := in.last(); return r.MessageID == "job-1" && r.Class == sms.Transient })
+	wait(t, "gone", func() bool { left, _ := filepath.Glob(waiting + "*"); return len(left) == 0 })
+	if _, err := tr.Submit(t.Context(), text("job-1", "stale")); sms.ClassOf(err) != sms.Transient {
+		t.Errorf("a repeat: %v", err)
+	}
+	m2 := modemAt(t, addr)
+	if _, err := tr.Submit(t.Context(), text("job-2", "fresh")); err != nil {
+		t.Fatal(err)
+	}
+	wait(t, "the modem is back", func() bool { return len(m2.Taken()) > 0 })
+	if got := m2.Taken(); len(got) != 1 || got[0].Body != "fresh" {
+		t.Errorf("sent: %q", got)
 	}
 }

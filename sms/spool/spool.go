@@ -37,6 +37,7 @@ type Options struct {
 	Incoming string // incoming, InboxPath; empty: texts from phones are not read
 	Sent     string // sent, SentSMSPath; empty: what was sent is not told
 	Failed   string // failed, ErrorSMSPath; empty: failures are not told
+	Checked  string // smstools: checked, where texts wait for the modem
 	Reports  string // smstools: report, where it has one of its own
 
 	// StateFile is where it stands which texts were handed over, for ever: in the
@@ -49,7 +50,7 @@ type Options struct {
 	// Zero values mean the defaults in parentheses.
 	Poll   time.Duration // how often directories are looked at (2 s)
 	Settle time.Duration // how long a file must have been left alone to count as whole (2 s)
-	Expire time.Duration // a text that is still in Outgoing after this long is taken back (15 min)
+	Expire time.Duration // a text that still waits in Outgoing or Checked after this long is taken back (15 min)
 
 	Log *slog.Logger
 }
@@ -113,28 +114,28 @@ func (t *Transport) Traits() sms.Traits {
 // has done with its file since.
 func (t *Transport) HonoursID() bool { return true }
 
-// Check tells what about the directories cannot work. It writes and removes a
-// file in Outgoing that the daemon passes over.
+// Check tells what about the directories cannot work.
 func (t *Transport) Check() error { return Check(t.opt) }
 
 // Check is Transport.Check before there is a Transport.
 func Check(opt Options) error {
 	var errs []error
 	for _, d := range []struct {
-		name, path string
-		write      bool
-	}{{"outgoing", opt.Outgoing, true}, {"incoming", opt.Incoming, true}, {"sent", opt.Sent, false}, {"failed", opt.Failed, false}, {"reports", opt.Reports, true}} {
+		name, path    string
+		write, remove bool
+	}{{"outgoing", opt.Outgoing, true, false}, {"incoming", opt.Incoming, true, true}, {"sent", opt.Sent, false, false},
+		{"failed", opt.Failed, false, false}, {"checked", opt.Checked, true, false}, {"reports", opt.Reports, true, true}} {
 		if d.path == "" {
 			continue
 		}
-		if err := usable(d.path, d.write); err != nil {
+		if err := usable(d.path, d.write, d.remove); err != nil {
 			errs = append(errs, fmt.Errorf("%s directory %s: %w", d.name, d.path, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func usable(dir string, write bool) error {
+func usable(dir string, write, remove bool) error {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -148,6 +149,9 @@ func usable(dir string, write bool) error {
 		return errors.New("it cannot be read by this user: add it to the directory's group")
 	} else {
 		f.Close()
+	}
+	if st, ok := info.Sys().(*syscall.Stat_t); remove && ok && info.Mode()&fs.ModeSticky != 0 && os.Geteuid() != 0 && int(st.Uid) != os.Geteuid() {
+		return errors.New("its sticky bit lets nobody but the daemon remove what was read, so texts would be read again and again: chmod -t it")
 	}
 	if write && syscall.Access(dir, 2|1) != nil { // W_OK, X_OK
 		return errors.New("this user may not write there: add it to the directory's group, and chmod g+w it")

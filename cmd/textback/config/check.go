@@ -256,8 +256,10 @@ func (c *Config) checkSMS(r *report) {
 		c.checkTwilio(r)
 	case TransportSMPP:
 		c.checkSMPP(r)
+	case TransportSpool:
+		c.checkSpool(r)
 	default:
-		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportSMPP)
+		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportSMPP, TransportSpool)
 	}
 }
 

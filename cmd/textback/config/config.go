@@ -101,6 +101,7 @@ type SMS struct {
 	File           File          `yaml:"file"`
 	Twilio         Twilio        `yaml:"twilio"`
 	SMPP           SMPP          `yaml:"smpp"`
+	Spool          Spool         `yaml:"spool"`
 }
 
 // The values of SMS.Transport.
@@ -180,6 +181,7 @@ func defaults() *Config {
 			// A text is retried for 15 minutes here; the provider must not keep it longer.
 			Twilio: Twilio{Validity: 15 * time.Minute},
 			SMPP:   smppDefaults(),
+			Spool:  spoolDefaults(),
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},
