@@ -176,6 +176,7 @@ func wait(t *testing.T, what string, ok func() bool) {
 type box struct {
 	mu       sync.Mutex
 	refuse   error
+	tried    []string // bodies, also of what was refused
 	inbound  []sms.Inbound
 	receipts []sms.DeliveryReceipt
 }
@@ -183,6 +184,7 @@ type box struct {
 func (b *box) Received(_ context.Context, m sms.Inbound) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.tried = append(b.tried, m.Body)
 	if b.refuse == nil {
 		b.inbound = append(b.inbound, m)
 	}
