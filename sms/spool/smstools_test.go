@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
@@ -130,6 +132,20 @@ send_retries = 1
 pre_init = no
 status_signal_quality = no
 `, opt.Outgoing, checked, opt.Incoming, opt.Sent, opt.Failed, dir, dir, dir, m.l.Addr())
+	// As in an office, it is another user who reaches our files by the group.
+	if u, err := user.Lookup("smsd"); err == nil && os.Geteuid() == 0 {
+		text = "user = smsd\ngroup = smsd\n" + text
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil { // t.TempDir lets nobody else in
+			t.Fatal(err)
+		}
+		for _, d := range []string{dir, opt.Outgoing, checked, opt.Incoming, opt.Sent, opt.Failed} {
+			if err := os.Chown(d, uid, gid); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
 	if err := os.WriteFile(conf, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
