@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/mail"
+	"net/url"
 	"reflect"
 	"regexp"
 	"slices"
@@ -17,7 +19,7 @@ import (
 	"textback/rules/strict"
 )
 
-func (r *Rules) check(rep *strict.Report, src []byte) {
+func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byte, error)) {
 	f := &r.file
 	switch {
 	case !rep.Has("version"):
@@ -25,27 +27,30 @@ func (r *Rules) check(rep *strict.Report, src []byte) {
 	case f.Version != 1:
 		rep.Problem("version", "version %d is not known here: this textback reads version 1", f.Version)
 	}
-	if strings.TrimSpace(f.Business.Name) == "" {
-		rep.Problem(strict.At("business", "name"), "the business needs a name: people must know who texts them")
+	if f.Mode != "live" && f.Mode != "shadow" && !rep.Wrong("mode") {
+		rep.OneOf("mode", "mode", f.Mode, "live", "shadow")
 	}
 	r.zone = time.UTC
 	if f.Zone == "" {
 		rep.Problem("timezone", "say where the office is: timezone: America/New_York")
-	} else if z, err := time.LoadLocation(f.Zone); err != nil || f.Zone == "Local" {
-		rep.Problem("timezone", "%q is no time zone: use a name of the zone database, such as America/New_York or Europe/Berlin", f.Zone)
-	} else {
+	} else if z := zoneNamed(rep, "timezone", f.Zone); z != nil {
 		r.zone = z
 	}
+	f.Language = r.checkLanguage(rep, "language", f.Language)
 	if len(f.Regions) == 0 && !rep.Wrong("regions") {
 		rep.Problem("regions", "no region is left, so nobody would be texted: leave the key out for US, or name some")
 	}
-	for i, reg := range f.Regions {
-		up := strings.ToUpper(reg)
-		if phonenumbers.GetCountryCodeForRegion(up) == 0 {
-			rep.Problem(strict.At("regions").Index(i), "%q is no region: use the two letters of ISO 3166, such as US or DE", reg)
-		}
-		f.Regions[i] = up
+	checkRegions(rep, "regions", f.Regions)
+	if len(f.NumberTypes) == 0 && !rep.Wrong("number_types") {
+		rep.Problem("number_types", "no type is left, so nobody would be texted: leave the key out for those that can be texted")
 	}
+	for i, t := range f.NumberTypes {
+		if !knownType(t) {
+			rep.OneOf(strict.At("number_types").Index(i), "type", t, typeWords...)
+		}
+	}
+	r.numbers = numbersOf(f.Regions)
+	r.checkBusiness(rep)
 	for _, d := range []struct {
 		key string
 		v   time.Duration
@@ -56,10 +61,139 @@ func (r *Rules) check(rep *strict.Report, src []byte) {
 	if f.Defaults.Delay >= f.Defaults.Fresh {
 		rep.Problem(strict.At("defaults", "fresh"), "a text would be stale before its delay of %s is over: make fresh longer", human(f.Defaults.Delay))
 	}
-	r.checkHours(rep)
+	r.checkGuards(rep)
+	r.checkOffices(rep, beside)
+	r.checkStaff(rep)
 	used := map[string]bool{}
 	r.checkRules(rep, used)
 	r.checkMessages(rep, used, src)
+}
+
+func zoneNamed(rep *strict.Report, p strict.Path, name string) *time.Location {
+	z, err := time.LoadLocation(name)
+	if err != nil || name == "Local" {
+		rep.Problem(p, "%q is no time zone: use a name of the zone database, such as America/New_York or Europe/Berlin", name)
+		return nil
+	}
+	return z
+}
+
+// checkRegions brings regions into their usual form.
+func checkRegions(rep *strict.Report, p strict.Path, regions []string) {
+	for i, reg := range regions {
+		up := strings.ToUpper(reg)
+		if phonenumbers.GetCountryCodeForRegion(up) == 0 && reg != "" {
+			rep.Problem(p.Index(i), "%q is no region: use the two letters of ISO 3166, such as US or DE", reg)
+		}
+		regions[i] = up
+	}
+}
+
+var languageTag = regexp.MustCompile(`^[a-z]{2,3}$`)
+
+// checkLanguage returns the language in its usual form.
+func (r *Rules) checkLanguage(rep *strict.Report, p strict.Path, s string) string {
+	l := language(s)
+	if !languageTag.MatchString(l) && !rep.Wrong(p) {
+		rep.Problem(p, "%q is no language: use the two letters of ISO 639, such as en or es", s)
+	}
+	return l
+}
+
+func (r *Rules) checkBusiness(rep *strict.Report) {
+	b, p := &r.file.Business, strict.At("business")
+	if strings.TrimSpace(b.Name) == "" {
+		rep.Problem(p.Key("name"), "the business needs a name: people must know who texts them")
+	}
+	if b.Phone != "" {
+		region := ""
+		if len(r.file.Regions) > 0 {
+			region = r.file.Regions[0]
+		}
+		if n, err := phonenumbers.Parse(b.Phone, region); err != nil || !phonenumbers.IsValidNumber(n) {
+			rep.Problem(p.Key("phone"), "%q is no valid number: people are told to call it, so write it with + and the country code", b.Phone)
+		}
+	}
+	if b.Booking != "" {
+		checkURL(rep, p.Key("booking"), strings.ReplaceAll(b.Booking, "{tag}", sampleTag))
+	}
+}
+
+// checkURL reports what is no URL of the web, and braces that nothing fills.
+func checkURL(rep *strict.Report, p strict.Path, s string) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "":
+		rep.Problem(p, "this is no web address: write it like https://book.example/miller")
+	case u.User != nil:
+		rep.Problem(p, "leave the password out of the address: secrets do not stand in this file")
+	case strings.ContainsAny(s, "{} "):
+		rep.Problem(p, "this address holds a blank, or braces that nothing fills")
+	}
+}
+
+func (r *Rules) checkGuards(rep *strict.Report) {
+	g, p := &r.file.Guards, strict.At("guards")
+	q, qp := &g.QuietHours, strict.At("guards", "quiet_hours")
+	if !rep.Wrong(qp.Key("texts")) {
+		q.span, _ = checkSpan(rep, qp.Key("texts"), q.Texts)
+	}
+	r.checkDuration(rep, qp.Key("after_call"), q.AfterCall, 24*time.Hour)
+	if q.Strict && rep.Has(qp.Key("after_call")) {
+		rep.Warning(qp.Key("after_call"), "after_call has no effect: strict binds every text")
+	}
+	prices := map[string]Money{}
+	for region, m := range g.Prices {
+		up := region
+		if region != "default" {
+			if up = strings.ToUpper(region); phonenumbers.GetCountryCodeForRegion(up) == 0 {
+				rep.Problem(p.Key("prices", region), "%q is no region: use the two letters of ISO 3166, such as US, or default for all others", region)
+			}
+		}
+		prices[up] = m
+	}
+	g.Prices = prices
+	if !g.Budgets.MoneyPerDay.off && !rep.Wrong(p) {
+		for _, region := range r.file.Regions {
+			if r.Price(region, 1) == 0 {
+				rep.Problem(p.Key("budgets", "money_per_day"), "nobody knows what a text to %s costs, so money cannot be counted: add prices: {%s: 0.0083}, or default:", region, region)
+			}
+		}
+	}
+}
+
+// checkSpan reads a part of a day.
+func checkSpan(rep *strict.Report, p strict.Path, s string) (span, bool) {
+	from, to, ok := strings.Cut(s, "-")
+	a, okA := minutes(from)
+	b, okB := minutes(to)
+	switch {
+	case !ok || !okA || !okB:
+		rep.Problem(p, "%q is not a time span: write it like 8:00-17:30", s)
+		return span{}, false
+	case a >= b:
+		rep.Problem(p, "%q ends before it begins: for a span past midnight, write 22:00-24:00 here and 0:00-6:00 at the next day", s)
+		return span{}, false
+	}
+	return span{a, b}, true
+}
+
+// checkSpans reads the parts of a day, in order.
+func checkSpans(rep *strict.Report, p strict.Path, list []string) (spans []span) {
+	for i, s := range list {
+		sp, ok := checkSpan(rep, p.Index(i), s)
+		if !ok {
+			continue
+		}
+		for _, have := range spans {
+			if sp.from < have.to && have.from < sp.to {
+				rep.Problem(p.Index(i), "%q overlaps another span of this day", s)
+			}
+		}
+		spans = append(spans, sp)
+	}
+	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	return spans
 }
 
 func (r *Rules) checkDuration(rep *strict.Report, p strict.Path, d, most time.Duration) {
@@ -81,48 +215,7 @@ func minutes(s string) (int, bool) {
 	return h*60 + min, h*60+min <= 24*60
 }
 
-func (r *Rules) checkHours(rep *strict.Report) {
-	for day, d := range r.file.Hours.days() {
-		for i, s := range d.list {
-			p := strict.At("hours", d.key).Index(i)
-			from, to, ok := strings.Cut(s, "-")
-			a, okA := minutes(from)
-			b, okB := minutes(to)
-			switch {
-			case !ok || !okA || !okB:
-				rep.Problem(p, "%q is not a time span: write it like 8:00-17:30", s)
-				continue
-			case a >= b:
-				rep.Problem(p, "%q ends before it begins: for a span past midnight, write 22:00-24:00 here and 0:00-6:00 at the next day", s)
-				continue
-			}
-			for _, have := range r.hours[day] {
-				if a < have.to && have.from < b {
-					rep.Problem(p, "%q overlaps another span of this day", s)
-				}
-			}
-			r.hours[day] = append(r.hours[day], span{a, b})
-		}
-		slices.SortFunc(r.hours[day], func(a, b span) int { return a.from - b.from })
-	}
-	for i, s := range r.file.ClosedOn {
-		if _, err := time.Parse("2006-01-02", s); err != nil {
-			rep.Problem(strict.At("closed_on").Index(i), "%q is not a date: write it like 2026-12-25", s)
-			continue
-		}
-		r.closed[s] = true
-	}
-}
-
 func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
-	var outcomes, reasons []string
-	for _, o := range pbx.Outcomes {
-		outcomes = append(outcomes, string(o))
-	}
-	for _, o := range pbx.Reasons {
-		reasons = append(reasons, string(o))
-	}
-	names := slices.Sorted(maps.Keys(r.file.Messages))
 	if len(r.file.Rules) == 0 && !rep.Wrong("rules") {
 		rep.Warning("rules", "there are no rules, so nothing is ever sent")
 	}
@@ -132,39 +225,16 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 		if n := rep.Node(p); n != nil {
 			ru.line = n.Line
 		}
-		ru.not = ru.When.outcomeNot()
 		if ru.Name == "" {
 			ru.Name = fmt.Sprintf("rule %d", i+1)
 		}
+		ru.allows = "rule " + quote(ru.Name) + " says so, and nothing stands against it"
 		if line, twice := seen[ru.Name]; twice {
 			rep.Problem(p.Key("name"), "another rule is called %q already, in line %d: explain could not tell them apart", ru.Name, line)
 		}
 		seen[ru.Name] = ru.line
-		switch {
-		case rep.Wrong(p.Key("send")) || rep.Wrong(p.Key("text")) || rep.Wrong(p.Key("nothing")):
-		case ru.Send != "" && ru.Text != "":
-			used[ru.Send] = true // who means this one must be told once, not twice
-			rep.Problem(p.Key("text"), "at most one of send and text may be set: send names a message, text is one")
-		case (ru.Send != "" || ru.Text != "") && rep.Has(p.Key("nothing")):
-			used[ru.Send] = true
-			rep.Problem(p.Key("nothing"), "at most one of send, text and nothing may be set")
-		case rep.Has(p.Key("nothing")):
-			for _, key := range []string{"delay", "window"} {
-				if rep.Has(p.Key(key)) {
-					rep.Warning(p.Key(key), "%s has no effect: rule %q sends nothing", key, ru.Name)
-				}
-			}
-			if strings.TrimSpace(ru.Nothing) == "" {
-				rep.Problem(p.Key("nothing"), "say why nothing is sent: people will ask, and explain answers with it")
-			}
-		case ru.Send == "" && ru.Text == "":
-			rep.Problem(p, "rule %q does nothing and does not say so: add send: with a message's name, text: with one of its own, or nothing: with the reason", ru.Name)
-		case ru.Send != "":
-			used[ru.Send] = true
-			if _, ok := r.file.Messages[ru.Send]; !ok {
-				rep.OneOf(p.Key("send"), "message", ru.Send, names...)
-			}
-		}
+		r.checkText(rep, p, ru, used)
+		r.checkBeside(rep, p, ru, used)
 		if ru.Delay != nil {
 			r.checkDuration(rep, p.Key("delay"), *ru.Delay, time.Hour)
 			if *ru.Delay >= r.file.Defaults.Fresh {
@@ -174,36 +244,266 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 		if ru.Window != nil {
 			r.checkDuration(rep, p.Key("window"), *ru.Window, 30*24*time.Hour)
 		}
-		w, wp := &ru.When, p.Key("when")
-		for j, o := range w.Outcome {
-			switch {
-			case !slices.Contains(outcomes, o):
-				if word := meant[strings.ToLower(o)]; word != "" {
-					rep.Problem(wp.Key("outcome").Index(j), "unknown outcome %q; did you mean %s? (one of: %s)", o, word, strings.Join(outcomes[1:len(outcomes)-1], ", "))
-					continue
-				}
-				rep.OneOf(wp.Key("outcome").Index(j), "outcome", o, outcomes[1:len(outcomes)-1]...)
-			case o == string(pbx.Answered), o == string(pbx.Unknown):
-				rep.Problem(wp.Key("outcome").Index(j), "a call that is %s is never texted, so this cannot match: leave it out", o)
-			}
-		}
-		for j, o := range w.Reason {
-			if !slices.Contains(reasons, o) {
-				rep.OneOf(wp.Key("reason").Index(j), "reason", o, reasons...)
-			}
-		}
-		if !rep.Wrong(wp.Key("outcome")) && !rep.Wrong(wp.Key("reason")) {
-			r.checkPossible(rep, wp, w)
-		}
-		r.checkEmpty(rep, wp, w)
-		r.checkBetween(rep, wp.Key("ring"), w.Ring)
-		r.checkBetween(rep, wp.Key("wait"), w.Wait)
-		if w.Open != nil && !r.hasHours() {
-			rep.Problem(wp.Key("open"), "there are no hours in this file, so nobody knows when the office is open: add hours:")
-		}
-		r.checkNumbers(rep, wp, w)
+		r.checkWhen(rep, p.Key("when"), &ru.When)
 	}
 	r.checkDead(rep)
+}
+
+// checkText reports rules that say two things or nothing.
+func (r *Rules) checkText(rep *strict.Report, p strict.Path, ru *rule, used map[string]bool) {
+	other := ru.Task != nil || len(ru.Notify) > 0 || len(ru.Tags) > 0
+	switch {
+	case rep.Wrong(p.Key("send")) || rep.Wrong(p.Key("text")) || rep.Wrong(p.Key("nothing")):
+	case ru.Send != "" && ru.Text != "":
+		used[ru.Send] = true // who means this one must be told once, not twice
+		rep.Problem(p.Key("text"), "at most one of send and text may be set: send names a message, text is one")
+	case (ru.Send != "" || ru.Text != "") && rep.Has(p.Key("nothing")):
+		used[ru.Send] = true
+		rep.Problem(p.Key("nothing"), "at most one of send, text and nothing may be set")
+	case rep.Has(p.Key("nothing")):
+		for _, key := range []string{"delay", "window"} {
+			if rep.Has(p.Key(key)) {
+				rep.Warning(p.Key(key), "%s has no effect: rule %q sends nothing", key, ru.Name)
+			}
+		}
+		if strings.TrimSpace(ru.Nothing) == "" {
+			rep.Problem(p.Key("nothing"), "say why nothing is sent: people will ask, and explain answers with it")
+		}
+	case ru.Send == "" && ru.Text == "" && !other:
+		rep.Problem(p, "rule %q does nothing and does not say so: add send: with a message's name, text: with one of its own, or nothing: with the reason", ru.Name)
+	case ru.Send != "":
+		r.checkSend(rep, p.Key("send"), ru.Send, used)
+	}
+}
+
+// checkSend reports a message that does not exist.
+func (r *Rules) checkSend(rep *strict.Report, p strict.Path, name string, used map[string]bool) {
+	used[name] = true
+	if _, ok := r.file.Messages.Get(name); !ok {
+		var names []string
+		for _, m := range r.file.Messages {
+			names = append(names, m.Key)
+		}
+		slices.Sort(names)
+		rep.OneOf(p, "message", name, names...)
+	}
+}
+
+// longestFollowUp is as long as the sender keeps a job.
+const longestFollowUp = 7 * 24 * time.Hour
+
+// checkBeside checks what a rule does beside its text.
+func (r *Rules) checkBeside(rep *strict.Report, p strict.Path, ru *rule, used map[string]bool) {
+	within := func(p strict.Path, d time.Duration) {
+		if d <= 0 || d > 30*24*time.Hour {
+			rep.Problem(p.Key("within"), "%s is out of range: a deadline may be up to 30 days away", human(d))
+		}
+	}
+	for i := range ru.FollowUps {
+		fu, fp := &ru.FollowUps[i], p.Key("follow_ups").Index(i)
+		if rep.Wrong(fp) {
+			continue
+		}
+		n := 0
+		for _, s := range []string{fu.Send, fu.Text, fu.Assign} {
+			if s != "" {
+				n++
+			}
+		}
+		switch {
+		case n != 1:
+			rep.Problem(fp, "a follow-up does one thing: send: with a message's name, text: with one of its own, or assign: with one of the staff")
+		case fu.Assign != "":
+			r.checkStaffNamed(rep, fp.Key("assign"), fu.Assign)
+			if !rep.Has(fp.Key("within")) {
+				fu.Within = defaultWithin
+			}
+			within(fp, fu.Within)
+		case ru.Send == "" && ru.Text == "":
+			rep.Problem(fp, "this text follows no text: rule %q sends none, so only assign: is possible here", ru.Name)
+		case rep.Has(fp.Key("within")):
+			rep.Problem(fp.Key("within"), "within is the deadline of a task, and this follow-up is a text")
+		}
+		if fu.Send != "" {
+			r.checkSend(rep, fp.Key("send"), fu.Send, used)
+		}
+		switch {
+		case !rep.Has(fp.Key("after")):
+			rep.Problem(fp, "say when: after: 15m")
+		case fu.After < time.Minute || fu.After > longestFollowUp:
+			rep.Problem(fp.Key("after"), "%s is out of range: a follow-up comes from 1 min to 7 days after the text", human(fu.After))
+		case i > 0 && fu.After <= ru.FollowUps[i-1].After:
+			rep.Problem(fp.Key("after"), "follow-ups stand in the order of their time, and this one is not after the one before it")
+		}
+	}
+	if ru.Task != nil && !rep.Wrong(p.Key("task")) {
+		if ru.Task.Owner == "" {
+			rep.Problem(p.Key("task"), "say who calls back: owner: with one of the staff")
+		} else {
+			r.checkStaffNamed(rep, p.Key("task", "owner"), ru.Task.Owner)
+		}
+		within(p.Key("task"), ru.Task.Within)
+	}
+	for i, name := range ru.Notify {
+		r.checkStaffNamed(rep, p.Key("notify").Index(i), name)
+	}
+	for i, t := range ru.Tags {
+		if !tagWord.MatchString(t) {
+			rep.Problem(p.Key("tags").Index(i), "%q is no tag: write one word of letters, digits, - and _", t)
+		}
+	}
+}
+
+var tagWord = regexp.MustCompile(`^[\pL\pN_-]{1,40}$`)
+
+func (r *Rules) checkStaffNamed(rep *strict.Report, p strict.Path, name string) {
+	if _, ok := r.file.Staff.Get(name); ok || rep.Wrong(p) {
+		return
+	}
+	if len(r.file.Staff) == 0 {
+		rep.Problem(p, "nobody is called %q: name people or desks as staff: at the top of the file", name)
+		return
+	}
+	var names []string
+	for _, s := range r.file.Staff {
+		names = append(names, s.Key)
+	}
+	rep.Problem(p, "nobody on the staff is called %q%s (there are: %s)", name, strict.DidYouMean(name, names), strings.Join(names, ", "))
+}
+
+// checkStaff makes the list of those who are told of things.
+func (r *Rules) checkStaff(rep *strict.Report) {
+	for i := range r.file.Staff {
+		name, s := r.file.Staff[i].Key, &r.file.Staff[i].Value
+		p := strict.At("staff").Key(name)
+		if !rep.Wrong(p) && s.Email == "" && s.Text == "" && s.Webhook == "" {
+			rep.Problem(p, "there is no way to tell %s anything: add email:, text: with a mobile number, or webhook:", name)
+		}
+		if a, err := mail.ParseAddress(s.Email); s.Email != "" && (err != nil || a.Address != s.Email) {
+			rep.Problem(p.Key("email"), "%q is no e-mail address", s.Email)
+		}
+		if s.Text != "" {
+			n, err := phonenumbers.Parse(s.Text, "")
+			if err != nil || !phonenumbers.IsValidNumber(n) {
+				rep.Problem(p.Key("text"), "%q is no valid number: write it with + and the country code", s.Text)
+			} else {
+				s.Text = phonenumbers.Format(n, phonenumbers.E164)
+			}
+		}
+		if s.Webhook != "" && !rep.Wrong(p.Key("webhook")) {
+			checkURL(rep, p.Key("webhook"), s.Webhook)
+		}
+		if s.Language != "" {
+			s.Language = r.checkLanguage(rep, p.Key("language"), s.Language)
+		}
+		r.staff = append(r.staff, Staff{Name: name, Email: s.Email, Text: s.Text, Webhook: s.Webhook, Language: firstOf(s.Language, r.file.Language)})
+	}
+}
+
+// checkWhen checks a rule's conditions and makes of them what is asked.
+func (r *Rules) checkWhen(rep *strict.Report, wp strict.Path, w *when) {
+	var outcomes, reasons []string
+	for _, o := range pbx.Outcomes {
+		outcomes = append(outcomes, string(o))
+	}
+	for _, o := range pbx.Reasons {
+		reasons = append(reasons, string(o))
+	}
+	for j, o := range w.Outcome {
+		w.compiled.outcomes |= outcomeBit(pbx.Outcome(o))
+		switch {
+		case !slices.Contains(outcomes, o):
+			if word := meant[strings.ToLower(o)]; word != "" {
+				rep.Problem(wp.Key("outcome").Index(j), "unknown outcome %q; did you mean %s? (one of: %s)", o, word, strings.Join(outcomes[1:len(outcomes)-1], ", "))
+				continue
+			}
+			rep.OneOf(wp.Key("outcome").Index(j), "outcome", o, outcomes[1:len(outcomes)-1]...)
+		case o == string(pbx.Answered), o == string(pbx.Unknown):
+			rep.Problem(wp.Key("outcome").Index(j), "a call that is %s is never texted, so this cannot match: leave it out", o)
+		}
+	}
+	checkRegions(rep, wp.Key("region"), w.Region)
+	for i, d := range w.Days {
+		w.Days[i] = strings.ToLower(d)
+	}
+	for _, list := range []struct {
+		key, what string
+		have, of  []string
+	}{
+		{"reason", "reason", w.Reason, reasons}, {"contact", "kind of contact", w.Contact, contactWords}, {"attestation", "attestation", w.Attestation, attestations},
+		{"hours", "state of the hours", w.Hours, hoursWords}, {"days", "day", w.Days, append(slices.Clone(weekdays[1:]), weekdays[0])},
+	} {
+		for j, s := range list.have {
+			if s != "" && !slices.Contains(list.of, s) {
+				rep.OneOf(wp.Key(list.key).Index(j), list.what, s, list.of...)
+			}
+		}
+	}
+	for _, d := range w.Days {
+		if i := slices.Index(weekdays[:], d); i >= 0 {
+			w.compiled.days |= 1 << i
+		}
+	}
+	for j, s := range w.Dates {
+		first, last, ranged := strings.Cut(s, "..")
+		if !ranged {
+			last = first
+		}
+		a, okA := parseDate(strings.TrimSpace(first))
+		b, okB := parseDate(strings.TrimSpace(last))
+		switch {
+		case s == "":
+		case !okA || !okB:
+			rep.Problem(wp.Key("dates").Index(j), "%q is neither a date nor from one to another: write it like 2026-12-25 or 2026-12-20..2026-12-31", s)
+		case b < a:
+			rep.Problem(wp.Key("dates").Index(j), "%q ends before it begins", s)
+		default:
+			w.compiled.dates = append(w.compiled.dates, dates{a, b})
+		}
+	}
+	for j, s := range w.Time {
+		if s == "" {
+			continue
+		}
+		if sp, ok := checkSpan(rep, wp.Key("time").Index(j), s); ok {
+			w.compiled.times = append(w.compiled.times, sp)
+		}
+	}
+	for j := range w.PBX {
+		p := wp.Key("pbx", w.PBX[j].Key)
+		if len(w.PBX[j].Value) == 0 && !rep.Wrong(p) {
+			rep.Problem(p, "say what %s must be: a device state such as INUSE, or a variable's value", w.PBX[j].Key)
+		}
+	}
+	if !rep.Wrong(wp.Key("outcome")) && !rep.Wrong(wp.Key("reason")) {
+		r.checkPossible(rep, wp, w)
+	}
+	r.checkEmpty(rep, wp, w)
+	r.checkBetween(rep, wp.Key("ring"), w.Ring)
+	r.checkBetween(rep, wp.Key("wait"), w.Wait)
+	r.checkBetween(rep, wp.Key("queue_wait"), w.QueueWait)
+	if a, p := w.Attempts, wp.Key("attempts"); a != nil && !rep.Wrong(p) {
+		switch {
+		case a.Under == nil && a.AtLeast == nil:
+			rep.Problem(p, "say at_least: 2, under: 4, or both")
+		case a.Under != nil && *a.Under < 2:
+			rep.Problem(p.Key("under"), "every missed call is at least the first, so this cannot match")
+		case a.AtLeast != nil && *a.AtLeast < 1:
+			rep.Problem(p.Key("at_least"), "attempts are counted from 1")
+		case a.Under != nil && a.AtLeast != nil && *a.AtLeast >= *a.Under:
+			rep.Problem(p, "no number is at least %d and under %d", *a.AtLeast, *a.Under)
+		}
+	}
+	for _, key := range []string{"open", "hours"} {
+		switch {
+		case !rep.Has(wp.Key(key)) || rep.Wrong(wp.Key(key)):
+		case !r.hasHours():
+			rep.Problem(wp.Key(key), "there are no hours in this file, so nobody knows when the office is open: add hours:")
+		case !r.office.hours.any:
+			rep.Warning(wp.Key(key), "only some lines have hours, so all others count as closed: add hours: for them at the top of the file, or line: here")
+		}
+	}
+	r.checkNumbers(rep, wp, w)
 }
 
 // checkDead reports rules that no call can reach. Rules with problems of their
@@ -352,7 +652,7 @@ func (r *Rules) checkEmpty(rep *strict.Report, wp strict.Path, w *when) {
 	for i := range v.NumField() {
 		key, f := v.Type().Field(i).Tag.Get("yaml"), v.Field(i)
 		p := wp.Key(key)
-		if !rep.Has(p) || rep.Wrong(p) {
+		if key == "" || !rep.Has(p) || rep.Wrong(p) {
 			continue
 		}
 		if f.IsZero() || f.Kind() == reflect.Slice && f.Len() == 0 {
@@ -370,12 +670,7 @@ func (r *Rules) checkEmpty(rep *strict.Report, wp strict.Path, w *when) {
 }
 
 func (r *Rules) hasHours() bool {
-	for _, d := range r.hours {
-		if len(d) > 0 {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(r.offices(), func(o *office) bool { return o.hours.any })
 }
 
 func (r *Rules) checkBetween(rep *strict.Report, p strict.Path, b *between) {
@@ -397,9 +692,12 @@ func (r *Rules) checkBetween(rep *strict.Report, p strict.Path, b *between) {
 }
 
 func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool, src []byte) {
-	for _, name := range slices.Sorted(maps.Keys(r.file.Messages)) {
+	messages := slices.Clone(r.file.Messages)
+	slices.SortFunc(messages, func(a, b strict.Item[languages]) int { return strings.Compare(a.Key, b.Key) })
+	for _, item := range messages {
+		name := item.Key
 		p := strict.At("messages").Key(name)
-		m := r.checkTemplate(rep, p, src, name, "message "+quote(name), r.file.Messages[name])
+		m := r.checkMessage(rep, p, src, name, item.Value)
 		if m == nil {
 			continue
 		}
@@ -409,23 +707,73 @@ func (r *Rules) checkMessages(rep *strict.Report, used map[string]bool, src []by
 		}
 	}
 	for i := range r.file.Rules {
-		switch ru := &r.file.Rules[i]; {
+		ru, p := &r.file.Rules[i], strict.At("rules").Index(i)
+		switch {
 		case ru.Send != "":
 			ru.msg = r.messages[ru.Send]
 		case ru.Text != "":
-			ru.msg = r.checkTemplate(rep, strict.At("rules").Index(i).Key("text"), src, "", "the text of rule "+quote(ru.Name), ru.Text)
+			ru.msg = r.ownText(rep, p.Key("text"), src, "the text of rule "+quote(ru.Name), ru.Text)
+		}
+		for j := range ru.FollowUps {
+			switch fu := &ru.FollowUps[j]; {
+			case fu.Send != "":
+				fu.msg = r.messages[fu.Send]
+			case fu.Text != "":
+				fu.msg = r.ownText(rep, p.Key("follow_ups").Index(j).Key("text"), src, fmt.Sprintf("follow-up %d of rule %q", j+1, ru.Name), fu.Text)
+			}
 		}
 	}
 }
 
-// checkTemplate returns nil when the template at p has a problem.
-func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, name, called, text string) *message {
+// ownText is a rule's own text, nil when it has a problem.
+func (r *Rules) ownText(rep *strict.Report, p strict.Path, src []byte, called, source string) *message {
+	t := r.checkTemplate(rep, p, src, called, r.file.Language, source)
+	if t == nil {
+		return nil
+	}
+	return &message{called: called, one: t}
+}
+
+// checkMessage returns nil when one of the message's texts has a problem.
+func (r *Rules) checkMessage(rep *strict.Report, p strict.Path, src []byte, name string, l languages) *message {
 	if rep.Wrong(p) {
 		return nil
 	}
-	m, faults := compile(name, called, text)
+	m := &message{name: name, called: "message " + quote(name), texts: map[string]*text{}}
+	if l.By == nil {
+		if m.one = r.checkTemplate(rep, p, src, m.called, r.file.Language, l.All); m.one == nil {
+			return nil
+		}
+		return m
+	}
+	bad := false
+	for _, item := range l.By {
+		lp := p.Key(item.Key)
+		lang := r.checkLanguage(rep, lp, item.Key)
+		if m.texts[lang] != nil {
+			rep.Problem(lp, "%s has a text in %s already", m.called, lang)
+		}
+		if m.texts[lang] = r.checkTemplate(rep, lp, src, m.called+" in "+lang, lang, item.Value); m.texts[lang] == nil {
+			bad = true
+		}
+	}
+	if _, ok := m.texts[r.file.Language]; !ok && !rep.Wrong(p) {
+		rep.Problem(p, "%s has no text in %s, which callers get whose language is not known (language: says which)", m.called, r.file.Language)
+	}
+	if bad || rep.Wrong(p) {
+		return nil
+	}
+	return m
+}
+
+// checkTemplate returns nil when the template at p has a problem.
+func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, called, lang, source string) *text {
+	if rep.Wrong(p) {
+		return nil
+	}
+	t, faults := compile(called, lang, source)
 	if len(faults) == 0 {
-		faults = r.checkMessage(rep, p, m)
+		faults = r.checkRendered(rep, p, src, source, t)
 	}
 	for _, f := range faults {
 		rep.Near(p, src, f.near, "%s: %s", called, f.text)
@@ -433,19 +781,28 @@ func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, nam
 	if len(faults) > 0 {
 		return nil
 	}
-	return m
+	return t
 }
 
 // mostSegments is where a text is no text any more; providers refuse more.
 const mostSegments = 10
 
-// checkMessage renders the message in every way and warns of what costs or
-// puzzles.
-func (r *Rules) checkMessage(rep *strict.Report, p strict.Path, m *message) []fault {
+// checkRendered renders the text in every way and warns of what costs or puzzles.
+func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, src []byte, source string, t *text) []fault {
+	always := []string{"Business"}
+	if slices.Contains(t.uses, "Booking") && r.file.Business.Booking == "" {
+		return []fault{{"{{.Booking}} has nothing to show: add booking: with its address to business:", ".Booking"}}
+	}
+	if r.file.Business.Booking != "" {
+		always = append(always, "Booking")
+	}
+	if r.file.Business.Phone != "" {
+		always = append(always, "Phone")
+	}
 	most, longest := 0, ""
-	all := m.extremes(worst(r))
-	for i, v := range all {
-		body, err := m.render(v)
+	all := t.extremes(r.worst(t), always...)
+	for i := range all {
+		body, err := t.render(&all[i])
 		var f fault
 		switch {
 		case errors.As(err, &f):
@@ -456,19 +813,31 @@ func (r *Rules) checkMessage(rep *strict.Report, p strict.Path, m *message) []fa
 		if n, _ := gsm7.Segments(body); n > most || n == most && len(body) > len(longest) {
 			most, longest = n, body
 		}
-		if i == len(all)-1 && r.file.Business.Name != "" && !strings.Contains(body, gsm7.Normalize(r.file.Business.Name)) {
-			rep.Warning(p, "%s does not name the business: write {{.Business}}, people must know who texts them", m.called)
+		if i == len(all)-1 && r.file.Business.Name != "" && !r.namesBusiness(body) {
+			rep.Warning(p, "%s does not name the business: write {{.Business}}, people must know who texts them", t.called)
 		}
+	}
+	if spoken[t.language] == nil && slices.ContainsFunc(t.uses, func(u string) bool { return u == "Wait" || u == "NextOpening" || u == "Hours" }) {
+		rep.Warning(p, "%s: times have words in %s only, so {{.NextOpening}}, {{.Hours}} and {{.Wait}} are figures there", t.called, strings.Join(slices.Sorted(maps.Keys(spoken)), ", "))
 	}
 	switch c, foreign := gsm7.Foreign(longest); {
 	case most > mostSegments:
 		return []fault{{fmt.Sprintf("it takes up to %d segments; %d are the most that can be sent", most, mostSegments), ""}}
 	case foreign:
-		rep.Warning(p, "%s holds %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", m.called, c, segments(most))
+		holds := "holds"
+		if !strings.ContainsRune(source, c) {
+			holds = "takes in a value that holds" // the business's name, for one
+		}
+		rep.NearWarning(p, src, string(c), "%s %s %q, which SMS can carry only in an encoding with 70 characters a segment: it takes up to %s; leave it out if you can", t.called, holds, c, segments(most))
 	case most > 1:
-		rep.Warning(p, "%s takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", m.called, segments(most), len([]rune(longest)))
+		rep.Warning(p, "%s takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", t.called, segments(most), len([]rune(longest)))
 	}
 	return nil
+}
+
+// namesBusiness tells whether the text names the business, or what a line is called instead.
+func (r *Rules) namesBusiness(body string) bool {
+	return slices.ContainsFunc(r.offices(), func(o *office) bool { return strings.Contains(body, gsm7.Normalize(o.business)) })
 }
 
 // segments is "1 segment", "2 segments".

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -37,7 +38,15 @@ const (
 	CalledBack   = "called_back"   // the office has called back since (follow-ups)
 )
 
-// A Decision is what becomes of one call, and why.
+// Waits tells whether what stands against a text passes by itself: while the
+// call is fresh, the text waits for it. Everything else cancels the text.
+func Waits(suppressed string) bool {
+	return suppressed == OnLine || suppressed == BudgetMinute || suppressed == Breaker
+}
+
+// A Decision is what becomes of one call, and why. Its explanation (Steps,
+// Guards) is worded when somebody asks for it, so the call that was decided about
+// must stay as it was.
 type Decision struct {
 	Send         bool          `json:"send"`
 	Rule         string        `json:"rule,omitempty"` // the rule that matched
@@ -64,8 +73,37 @@ type Decision struct {
 	Notify    []string   `json:"notify,omitempty"` // names of staff
 	Tags      []string   `json:"tags,omitempty"`
 
-	Steps  []Step  `json:"steps,omitempty"`
-	Guards []Guard `json:"guards,omitempty"`
+	asked *asked // what can explain it; nil for one that was read from JSON
+	told  *told  // its explanation as read from JSON
+}
+
+// told is an explanation in words.
+type told struct {
+	steps  []Step
+	guards []Guard
+}
+
+// Steps are the rules' say, in the order of the file, up to the one that
+// matched. There are none for a call that was not missed.
+func (d Decision) Steps() []Step {
+	switch {
+	case d.asked != nil:
+		return d.asked.steps()
+	case d.told != nil:
+		return d.told.steps
+	}
+	return nil
+}
+
+// Guards are the guards' say, in their order.
+func (d Decision) Guards() []Guard {
+	switch {
+	case d.asked != nil:
+		return d.asked.guards()
+	case d.told != nil:
+		return d.told.guards
+	}
+	return nil
 }
 
 // A FollowUp happens a while after the first text unless the caller has been
@@ -76,6 +114,7 @@ type FollowUp struct {
 	Body     string    `json:"body,omitempty"`
 	Segments int       `json:"segments,omitempty"`
 	Encoding string    `json:"encoding,omitempty"`
+	Language string    `json:"language,omitempty"`
 	Cost     Money     `json:"cost_micros,omitempty"`
 	Task     *Task     `json:"task,omitempty"`
 }
@@ -105,12 +144,29 @@ type inSeconds struct {
 	Delay  float64 `json:"delay_seconds"`
 	Window float64 `json:"window_seconds"`
 	Fresh  float64 `json:"fresh_seconds"`
+	Steps  []Step  `json:"steps,omitempty"`
+	Guards []Guard `json:"guards,omitempty"`
 }
 
 // MarshalJSON writes durations as delay_seconds, window_seconds and fresh_seconds.
 func (d Decision) MarshalJSON() ([]byte, error) {
 	d.DueAt = d.DueAt.UTC()
-	return json.Marshal(inSeconds{plainDecision(d), d.Delay.Seconds(), d.Window.Seconds(), d.Fresh.Seconds()})
+	if d.Task != nil {
+		t := *d.Task
+		t.Deadline = t.Deadline.UTC()
+		d.Task = &t
+	}
+	d.FollowUps = slices.Clone(d.FollowUps)
+	for i := range d.FollowUps {
+		f := &d.FollowUps[i]
+		f.DueAt = f.DueAt.UTC()
+		if f.Task != nil {
+			t := *f.Task
+			t.Deadline = t.Deadline.UTC()
+			f.Task = &t
+		}
+	}
+	return json.Marshal(inSeconds{plainDecision(d), d.Delay.Seconds(), d.Window.Seconds(), d.Fresh.Seconds(), d.Steps(), d.Guards()})
 }
 
 // UnmarshalJSON reads what MarshalJSON wrote.
@@ -120,6 +176,9 @@ func (d *Decision) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	*d = Decision(in.plainDecision)
+	if in.Steps != nil || in.Guards != nil {
+		d.told = &told{in.Steps, in.Guards}
+	}
 	for _, x := range []struct {
 		to      *time.Duration
 		seconds float64

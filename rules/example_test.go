@@ -51,7 +51,19 @@ rules:
 	//   ok    the number is not the office's own
 	//   ok    the number is valid
 	//   ok    numbers of US are texted
+	//   ok    it is a number that can be texted (fixed line or mobile)
 	//   ok    the caller has not said stop
+	//   ok    no address book says not to text
+	//   ok    no address book blocks the caller
+	//   ok    nothing says that a machine answers there
+	//   ok    no carrier calls the number forged
+	//   ok    it leaves within 5 min after the call, so quiet hours do not count
+	//   ok    0 of 3 automatic texts to this caller in 24 h
+	//   ok    0 of 5 texts in an hour to numbers like this one
+	//   ok    0 of 10 texts in a minute
+	//   ok    0 of 200 segments are used today, and this text takes 1
+	//   ok    money has no daily limit
+	//   ok    the way out is open
 	//   ok    the caller has not got through since
 	//   ok    the caller is not on a line
 	//   ok    no other text went to this caller within 12 h

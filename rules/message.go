@@ -3,31 +3,97 @@ package rules
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"regexp"
 	"strings"
+	"text/template"
 	"time"
 
 	"textback/pbx"
+	"textback/pbx/event"
 	"textback/rules/gsm7"
 )
+
+// message is what can be said, in one language or several.
+type message struct {
+	name   string // in rules.yaml; empty for a rule's own text
+	called string // in problems: message "missed", the text of rule "one ring"
+	texts  map[string]*text
+	one    *text // of a message that has one text for all languages
+}
+
+// text is a message in one language.
+type text struct {
+	called   string // message "missed", message "missed" in es
+	language string
+	tmpl     *template.Template
+	uses     []string // the values' names
+	steps    []step   // the template in a form that renders fast; nil for one with functions
+	words    *words
+}
+
+// in is the message in the first of languages that it has. The last is the
+// default, which every message has.
+func (m *message) in(languages ...string) *text {
+	if m.one != nil {
+		return m.one
+	}
+	for _, l := range languages {
+		if t := m.texts[l]; t != nil {
+			return t
+		}
+	}
+	return nil
+}
 
 // values are what a message may use. A value that is not known is empty, so
 // that {{with .Name}} {{.}}{{end}} leaves nothing.
 type values struct {
-	Name        string // the caller's first name, when what the PBX shows is a person's
+	Name        string // the caller's first name, when it can be trusted to be one
+	FirstName   string // the same
 	Business    string
 	Line        string // the line's name
 	LineNumber  string
+	Phone       string // where to call back
 	Wait        string // "2 minutes"
 	Queue       string
+	Hours       string // "Mon-Thu 8:00-12:00, 13:00-17:00; Fri 8:00-13:00"
 	NextOpening string // "at 8:00", "tomorrow at 8:00", "Monday at 8:00"; empty while open
+	Booking     string // the link, with the call's tag
 }
 
-// worst is the longest rendering to be expected.
-func worst(r *Rules) values {
-	return values{Name: "Maximiliane", Business: r.file.Business.Name, Line: "Front desk and reception", LineNumber: "+12125550100",
-		Wait: "59 minutes", Queue: "support", NextOpening: "September 23 at 10:30"}
+// worst is the longest rendering to be expected of a text.
+func (r *Rules) worst(t *text) values {
+	longer := func(s *string, others ...string) {
+		for _, o := range others {
+			if n, _ := gsm7.Segments(o); n > 1 || len(o) > len(*s) {
+				*s = o
+			}
+		}
+	}
+	v := values{Name: "Maximiliane", FirstName: "Maximiliane", Line: "Front desk and reception", LineNumber: "+12125550100",
+		Phone: firstOf(r.file.Business.Phone, "+12125550100"), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
+	for _, o := range r.offices() {
+		longer(&v.Business, o.business)
+		if o.hours.any {
+			longer(&v.Hours, t.words.week(o.hours))
+			monday := time.Date(2026, 9, 21, 10, 30, 0, 0, time.UTC)
+			for month := range 12 {
+				longer(&v.NextOpening, t.words.opening(time.Date(2027, time.Month(month+1), 23, 10, 30, 0, 0, time.UTC), monday))
+			}
+			for day := range 7 {
+				longer(&v.NextOpening, t.words.opening(monday.AddDate(0, 0, day), monday))
+			}
+		}
+	}
+	return v
+}
+
+// sampleTag is as long as every call's tag.
+const sampleTag = "0123456789"
+
+// booking is the link for a call with that tag.
+func (r *Rules) booking(tag string) string {
+	return strings.ReplaceAll(r.file.Business.Booking, "{tag}", tag)
 }
 
 // bounded takes what could become a text, and not what printf can blow up.
@@ -45,28 +111,46 @@ func (b *bounded) Write(p []byte) (int, error) {
 var blanks = regexp.MustCompile(`[ \t]{2,}`)
 
 // render gives the text or nothing: a template that fails half way leaves no part.
-func (m *message) render(v values) (string, error) {
+func (t *text) render(v *values) (string, error) {
+	if t.steps != nil {
+		s := tidy(string(appendSteps(make([]byte, 0, 320), t.steps, v, "")))
+		if s == "" {
+			return "", errNothing
+		}
+		return s, nil
+	}
 	var b bounded
-	if err := m.tmpl.Execute(&b, v); errors.Is(err, errTooLong) {
+	if err := t.tmpl.Execute(&b, v); errors.Is(err, errTooLong) {
 		return "", fault{errTooLong.Error(), ""}
 	} else if err != nil {
 		return "", inWords(err)
 	}
-	s := strings.TrimSpace(blanks.ReplaceAllString(gsm7.Normalize(b.String()), " "))
+	s := tidy(b.String())
 	switch {
 	case s == "":
-		return "", fault{"nothing is left of it when its values are unknown", ""}
+		return "", errNothing
 	case strings.Contains(s, "%!"): // what printf leaves where it fails
 		return "", fault{"printf does not fit its values: " + quote(s), "printf"}
 	}
 	return s, nil
 }
 
+var errNothing = fault{"nothing is left of it when its values are unknown", ""}
+
+// tidy leaves single blanks and characters of the GSM alphabet where it can.
+func tidy(s string) string {
+	s = gsm7.Normalize(s)
+	if strings.Contains(s, "  ") {
+		s = blanks.ReplaceAllString(s, " ")
+	}
+	return strings.TrimSpace(s)
+}
+
 // fitted renders for a call. A name is worth having, but not another segment:
 // carriers show long ones, and one letter that GSM-7 lacks would take the text
 // to UCS-2. Then the text goes without it.
-func (m *message) fitted(v values) (string, error) {
-	s, err := m.render(v)
+func (t *text) fitted(v *values) (string, error) {
+	s, err := t.render(v)
 	if err != nil || v.Name == "" {
 		return s, err
 	}
@@ -74,8 +158,9 @@ func (m *message) fitted(v values) (string, error) {
 	if with == 1 {
 		return s, nil
 	}
-	v.Name = ""
-	plain, err := m.render(v)
+	less := *v
+	less.Name, less.FirstName = "", ""
+	plain, err := t.render(&less)
 	if err != nil {
 		return s, nil
 	}
@@ -85,71 +170,73 @@ func (m *message) fitted(v values) (string, error) {
 	return s, nil
 }
 
-// values are what is known of a call, in the words of a text that is read at read.
-func (r *Rules) values(c *pbx.Call, read time.Time) values {
-	v := values{Name: firstName(c.Caller.Name), Business: r.file.Business.Name, Line: c.Line.Name, LineNumber: c.Line.Number,
-		NextOpening: r.nextOpening(c.EndedAt, read)}
-	if c.Queue != nil {
-		v.Queue = c.Queue.Name
-	}
-	switch m := int(c.Wait.Round(time.Minute) / time.Minute); {
-	case m == 1:
-		v.Wait = "a minute"
-	case m > 1:
-		v.Wait = fmt.Sprintf("%d minutes", m)
+// values are what is known of the call, in the words of a text that is read at
+// read. Those that the text does not use stay empty.
+func (a *asked) values(t *text, read time.Time) values {
+	c := a.f.Call
+	var v values
+	for _, use := range t.uses {
+		switch use {
+		case "Name", "FirstName":
+			v.Name = a.firstName()
+			v.FirstName = v.Name
+		case "Business":
+			v.Business = a.office.business
+		case "Line":
+			v.Line = c.Line.Name
+		case "LineNumber":
+			v.LineNumber = c.Line.Number
+		case "Phone":
+			if v.Phone = a.r.file.Business.Phone; v.Phone == "" {
+				v.Phone = c.Line.Number
+			}
+		case "Queue":
+			if c.Queue != nil {
+				v.Queue = c.Queue.Name
+			}
+		case "Wait":
+			if m := int(c.Wait.Round(time.Minute) / time.Minute); m > 0 {
+				v.Wait = t.words.minutes(m)
+			}
+		case "Hours":
+			v.Hours = t.words.week(a.office.hours)
+		case "NextOpening":
+			v.NextOpening = a.nextOpening(t.words, read)
+		case "Booking":
+			v.Booking = a.r.booking(Tag(c))
+		}
 	}
 	return v
 }
 
-// open tells whether the office is open at t.
-func (r *Rules) open(t time.Time) bool {
-	t = t.In(r.zone)
-	if r.closed[t.Format("2006-01-02")] {
-		return false
-	}
-	m := t.Hour()*60 + t.Minute()
-	for _, s := range r.hours[t.Weekday()] {
-		if s.from <= m && m < s.to {
-			return true
+// Tag is what {tag} in the booking link becomes: the beginning of the call's
+// token in NATS subjects, so that a click can be told from which call it came.
+func Tag(c *pbx.Call) string { return event.CallToken(c)[:len(sampleTag)] }
+
+// firstName is the address book's, else what the PBX shows when that looks like a person's.
+func (a *asked) firstName() string {
+	if c := a.f.Contact; c != nil {
+		if c.FirstName != "" {
+			return c.FirstName
+		}
+		if n := firstName(c.Name); n != "" {
+			return n
 		}
 	}
-	return false
+	return firstName(a.f.Call.Caller.Name)
 }
 
-// nextOpening says when the office opens next after t, for a text that is read
-// at read: "tomorrow" means another day once midnight has passed between the
-// two. It is empty while the office is open, when there are no hours, or when it
-// stays closed for two weeks.
-func (r *Rules) nextOpening(t, read time.Time) string {
-	if !r.hasHours() || r.open(t) {
+// nextOpening says when the office opens next after the call's end, for a text
+// that is read at read: "tomorrow" means another day once midnight has passed
+// between the two. It is empty while the office is open, when there are no
+// hours, or when no opening is in sight.
+func (a *asked) nextOpening(w *words, read time.Time) string {
+	if !a.office.hours.any || a.hours() == opened {
 		return ""
 	}
-	t, read = t.In(r.zone), read.In(r.zone)
-	now, today := t.Hour()*60+t.Minute(), noon(read)
-	for d := range 15 {
-		day := noon(t.AddDate(0, 0, d))
-		if r.closed[day.Format("2006-01-02")] {
-			continue
-		}
-		for _, s := range r.hours[day.Weekday()] {
-			if d == 0 && s.from <= now {
-				continue
-			}
-			at := fmt.Sprintf("at %d:%02d", s.from/60, s.from%60)
-			switch days := int((day.Sub(today) + 12*time.Hour) / (24 * time.Hour)); { // days of 23 and 25 hours too
-			case days <= 0:
-				return at
-			case days == 1:
-				return "tomorrow " + at
-			case days < 7:
-				return day.Weekday().String() + " " + at
-			}
-			return day.Format("January 2") + " " + at
-		}
+	next := a.office.hours.next(a.f.Call.EndedAt)
+	if next.IsZero() {
+		return ""
 	}
-	return ""
-}
-
-func noon(t time.Time) time.Time {
-	return time.Date(t.Year(), t.Month(), t.Day(), 12, 0, 0, 0, t.Location())
+	return w.opening(next, read)
 }

@@ -179,8 +179,9 @@ func TestShippedMessages(t *testing.T) {
 		t.Error(len(r.messages))
 	}
 	for name, m := range r.messages {
-		for _, v := range m.extremes(worst(r)) {
-			body, err := m.render(v)
+		x := m.in("en")
+		for _, v := range x.extremes(r.worst(x), "Business") {
+			body, err := x.render(&v)
 			if n, enc := gsm7.Segments(body); err != nil || n != 1 || enc != "GSM-7" ||
 				!strings.Contains(body, "Miller Dental") || !strings.HasSuffix(body, "Reply STOP to opt out.") || strings.Contains(body, " ,") || strings.Contains(body, "  ") {
 				t.Errorf("%s: %q in %d segments of %s, %v", name, body, n, enc, err)

@@ -3,6 +3,7 @@ package rules
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // firstName is the caller's first name as the PBX shows it, when it looks like
@@ -17,6 +18,7 @@ func firstName(shown string) string {
 	if len(words) < 2 || len(words) > 3 {
 		return ""
 	}
+	upper, lower, plain := true, true, true // how all the words are written
 	for _, w := range words {
 		letters := 0
 		for _, r := range w {
@@ -26,32 +28,51 @@ func firstName(shown string) string {
 			case r != '-' && r != '\'' && r != '.':
 				return ""
 			}
+			upper, lower, plain = upper && unicode.ToUpper(r) == r, lower && unicode.ToLower(r) == r, plain && r <= unicode.MaxASCII
 		}
-		if letters == 0 || notPersons[strings.ToLower(strings.Trim(w, "."))] {
+		if letters == 0 || listed(notPersons, strings.Trim(w, ".")) {
 			return ""
 		}
 	}
-	if places[strings.ToUpper(words[len(words)-1])] || comma && places[strings.ToUpper(words[0])] {
+	if place(words[len(words)-1]) || comma && place(words[0]) {
 		return "" // "DALLAS TX", "DALLAS, TX": carriers show the place for numbers without a name
 	}
 	w := words[0]
-	if flat := strings.Join(words, ""); !comma && (flat == strings.ToUpper(flat) || flat == strings.ToLower(flat)) && ascii(flat) {
+	if !comma && (upper || lower) && plain {
 		w = given(words)
 	}
-	name := []rune(strings.ToLower(w))
-	if len(name) < 2 || len(name) > 20 || w[len(w)-1] == '.' {
+	if n := utf8.RuneCountInString(w); n < 2 || n > 20 || w[len(w)-1] == '.' {
 		return ""
-	}
-	for i, r := range name {
-		if i == 0 || !unicode.IsLetter(name[i-1]) {
-			name[i] = unicode.ToUpper(r)
-		}
 	}
 	// A name written with capitals inside (McKay) stays as it is.
 	if w != strings.ToUpper(w) && w != strings.ToLower(w) {
 		return w
 	}
+	name := []rune(strings.ToLower(w))
+	for i, r := range name {
+		if i == 0 || !unicode.IsLetter(name[i-1]) {
+			name[i] = unicode.ToUpper(r)
+		}
+	}
 	return string(name)
+}
+
+// place tells whether a word is how a state or province is written.
+func place(w string) bool { return len(w) == 2 && places[strings.ToUpper(w)] }
+
+// listed looks a word up in lower case. Most are plain letters, for which no
+// other string need be made.
+func listed[V any](m map[string]V, w string) V {
+	var b [24]byte
+	if len(w) > len(b) || !ascii(w) {
+		return m[strings.ToLower(w)]
+	}
+	for i := range len(w) {
+		if b[i] = w[i]; 'A' <= w[i] && w[i] <= 'Z' {
+			b[i] += 'a' - 'A'
+		}
+	}
+	return m[string(b[:len(w)])]
 }
 
 // given is the first name among words that carriers show in capitals and
@@ -77,8 +98,8 @@ func given(words []string) string {
 // known tells how well known a word is as a first name: 2, 1 when it is as well
 // known as a surname, or 0. The first part of Anna-Lena decides.
 func known(word string) int {
-	word, _, _ = strings.Cut(strings.ToLower(word), "-")
-	return firstNames[word]
+	word, _, _ = strings.Cut(word, "-")
+	return listed(firstNames, word)
 }
 
 func ascii(s string) bool {

@@ -97,22 +97,22 @@ func newChaos(t *testing.T) *chaos {
 			<-released
 		}
 	}
-	x.provide()
+	x.provide("127.0.0.1:0")
 	t.Cleanup(func() { _ = x.server.Close() })
 	return x
 }
 
-// provide starts the provider, where it was before if it was killed.
-func (x *chaos) provide() {
-	if x.addr == "" {
-		x.addr = "127.0.0.1:0"
-	}
-	l, err := net.Listen("tcp", x.addr)
+// provide starts the provider at addr.
+func (x *chaos) provide(addr string) {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
-		x.t.Fatal(err)
+		x.t.Error(err)
+		return
 	}
-	x.addr = l.Addr().String()
-	x.url = "http://" + x.addr
+	if x.url == "" { // killed and started again, it is where it was
+		x.addr = l.Addr().String()
+		x.url = "http://" + x.addr
+	}
 	x.server = &http.Server{Handler: x.emu, ErrorLog: log.New(io.Discard, "", 0)}
 	go func(s *http.Server) { _ = s.Serve(l) }(x.server)
 }
@@ -125,7 +125,7 @@ func (x *chaos) outage() (over func()) {
 	go func() {
 		defer close(done)
 		time.Sleep(time.Duration(rand.IntN(800)) * time.Millisecond)
-		x.provide()
+		x.provide(x.addr)
 	}()
 	return func() { <-done }
 }

@@ -55,6 +55,31 @@
 // batch, and a scan at start and every minute finds jobs whose timer was lost.
 // What the provider definitely did not take is tried again while it is fresh.
 //
+// # What comes back
+//
+// A transport leaves what arrives with an Inbox, and acknowledges to its provider
+// only once that has it on disk. A text's effects are stored in one batch together
+// with a mark that can be created once, however often the text is offered. What
+// comes before the batch does no harm when it is repeated: the words go into CONV,
+// and a STOP onto the list of opt-outs first of all, so that no submission can begin
+// any more. Receipts find their job by the provider's id; one that comes before our
+// own answer is stored waits where whoever stores that answer looks.
+//
+// A reply joins the episode and cancels what was planned in case there is none. A
+// first text that waits stays: it is about a call, which a text does not settle.
+// Texts that seem to come from a machine (short codes, our own numbers, the same
+// words again and again, more than a person types, "out of office") cancel nothing,
+// are answered by nothing, and reach staff once in a while; a STOP of theirs counts.
+// The only automatic answers are those to keywords. They are jobs like texts, and
+// leave by the way the question came, at night and to whoever has opted out too.
+//
+// Staff is told through jobs as well, over a consumer of its own, so that no text
+// waits for a mail server; at least once by e-mail and webhook, at most once by text.
+// More notices than a person wants come as one digest.
+//
+// Words are kept for 30 days, numbers for 90, or as the configuration says. The
+// opt-outs stay for ever, as hashes keyed with caller.key.
+//
 // # What remains
 //
 // A process that dies between handing a text to a provider that can neither be

@@ -22,29 +22,34 @@ import (
 // dueMsg looks at the job that a due message names. The message itself proves
 // nothing: timers fire twice, acknowledgements get lost.
 func (s *Sender) dueMsg(ctx context.Context, m jetstream.Msg) {
-	id := strings.TrimPrefix(m.Subject(), prefix+"due.")
+	s.woken(ctx, m, "due.", s.slots, s.step)
+}
+
+// woken brings the job that m names on, once there is a slot for it.
+func (s *Sender) woken(ctx context.Context, m jetstream.Msg, kind string, slots chan struct{}, step func(context.Context, string) error) {
+	id := strings.TrimPrefix(m.Subject(), prefix+kind)
 	select {
-	case s.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	case <-ctx.Done():
 		return
 	}
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
-		defer func() { <-s.slots }()
-		if s.due(ctx, id) {
+		defer func() { <-slots }()
+		if s.bring(ctx, id, step) {
 			_ = m.Ack()
 		}
 	}()
 }
 
-// due brings a job as far as it goes now. done is false when ctx ended first:
-// then the message comes again.
-func (s *Sender) due(ctx context.Context, id string) (done bool) {
+// bring takes steps with a job as far as it goes now. done is false when ctx ended
+// first: then the message comes again.
+func (s *Sender) bring(ctx context.Context, id string, step func(context.Context, string) error) (done bool) {
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		// What has begun is ended in order, whatever ctx says.
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.SubmitTimeout+6*requestTime)
-		err := s.step(wctx, id)
+		err := step(wctx, id)
 		cancel()
 		var again errAgain
 		switch {
@@ -90,6 +95,9 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	if jseq == 0 {
 		return nil // its record has aged out
 	}
+	if j.Kind == Notice {
+		return s.toStaff(ctx, id) // on a road of their own, so that a mail server never holds up a text
+	}
 	unlock := s.locks.lock(j.Caller)
 	defer unlock()
 	if jseq, err = read(ctx, s.opt.NC, Stream, jobSubject(id), &j); err != nil || jseq == 0 {
@@ -105,7 +113,7 @@ func (s *Sender) step(ctx context.Context, id string) error {
 	case j.State == Submitting:
 		return s.recover(ctx, &j, jseq, now)
 	case j.State != Scheduled:
-		return nil
+		return s.settled(ctx, &j)
 	case j.DueAt.After(now.Add(5 * time.Millisecond)):
 		return errAgain{j.DueAt.Sub(now)}
 	}
@@ -126,12 +134,14 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	// On a line now? Asked first; then every call that had ended by then must have
 	// been planned, so that a call that got through cannot fall between the two.
 	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
-	var err error
-	if f.OnLine, err = s.onLine(ctx, j); err != nil {
-		return nil, err
-	}
-	if err := s.caughtUp(ctx); err != nil {
-		return nil, err
+	if j.Kind == Text { // what answers a keyword, or goes to staff, is about no call
+		var err error
+		if f.OnLine, err = s.onLine(ctx, j); err != nil {
+			return nil, err
+		}
+		if err := s.caughtUp(ctx); err != nil {
+			return nil, err
+		}
 	}
 	if j.FollowUp {
 		if why, because, err := s.leads(ctx, j); err != nil {
@@ -157,8 +167,15 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 		return nil, err
 	}
 	why, because := "", ""
-	if j.Kind == Text { // what answers a keyword, or goes to staff, is asked for
+	switch j.Kind {
+	case Text:
 		why, because = s.opt.Rules().Recheck(f, now)
+	case Answer: // it is asked for
+		why, because = j.recheckAnswer(f.OptedOut, now)
+	case Notice:
+		if f.OptedOut {
+			why, because = rules.SaidStop, "whoever has this number has said stop"
+		}
 	}
 	if why == "" && now.After(j.FreshUntil) {
 		why, because = rules.Stale, "it is too late for it"
@@ -192,7 +209,10 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 
 	s.set(j, Submitting, "", "")
 	j.Attempt++
-	j.Owner, j.SubmittedAt, j.Transport, j.From = s.owner, now.UTC(), w.Name, w.From(j.Line)
+	j.Owner, j.SubmittedAt, j.Transport = s.owner, now.UTC(), w.Name
+	if j.Kind == Text || j.From == "" { // an answer comes from the number that was texted
+		j.From = w.From(j.Line)
+	}
 	var also []*nats.Msg
 	if j.Kind == Text && !j.Reserved {
 		j.Reserved = true
@@ -489,7 +509,7 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 	if optedOut {
 		octx, cancel := context.WithTimeout(s.quit, requestTime)
 		defer cancel()
-		if err := s.opt.OptOuts.set(octx, j.Caller, true, "carrier", s.opt.Now().UTC()); err != nil {
+		if err := s.opt.OptOuts.set(octx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To}); err != nil {
 			s.opt.Log.Error("an opt-out learned from the provider could not be stored; it will be learned again", "job", j.ID, "error", err)
 		}
 	}
@@ -506,7 +526,7 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 		}
 		cancel()
 		if err == nil {
-			return nil
+			return s.settled(s.quit, j)
 		}
 		if !errors.Is(err, bus.ErrWrongSequence) {
 			s.opt.Log.Error("a provider's answer could not be stored; trying again", "job", j.ID, "state", j.State, "error", err)
@@ -525,10 +545,21 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 	return s.withCallerOnce(ctx, j.Caller, func(tx *callerTx) error {
 		t := tx.job(j, jseq)
 		tx.put(t)
-		if t.State == Sent || t.State == Held {
+		if t.Kind == Text && (t.State == Sent || t.State == Held) {
 			tx.LastTextAt = tx.now.UTC()
 			tx.touch()
 		}
+		if t.State == Sent {
+			tx.indexed(t)
+		}
+		if t.State == Held && t.Kind != Notice {
+			names := []string{t.TaskOwner}
+			if t.TaskOwner == "" {
+				names = s.opt.Inbox.Tell(t.Line)
+			}
+			tx.tell(names, TextHeld, t)
+		}
+		tx.unreachable(t.State == Failed, Class(t.Why), t.ProviderCode)
 		if t.State == Scheduled {
 			tx.also = append(tx.also, wakeAt(t, tx.now))
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sys/unix"
 
 	"textback/pbx/bus"
 )
@@ -23,18 +24,37 @@ type OptOut struct {
 	Key    string    `json:"key"`
 	Out    bool      `json:"out"` // false: texts are welcome again
 	At     time.Time `json:"at"`
-	Source string    `json:"source"` // "admin", "carrier", "import"
+	Source string    `json:"source"` // see below
+
+	// Of a change by keyword: the inbound text's id, and when the provider got it.
+	By   string    `json:"by,omitempty"`
+	Said time.Time `json:"said,omitzero"`
+	// Number is kept only when the configuration says so; the key is enough to obey.
+	Number string `json:"number,omitempty"`
 }
+
+// The values of OptOut.Source.
+const (
+	ByAdmin   = "admin"
+	ByCarrier = "carrier" // an error code, a receipt, or a STOP that the carrier heard
+	ByKeyword = "keyword" // STOP or START, heard by textback
+	ByImport  = "import"
+)
 
 // OptOuts is the list of those who have said stop: a stream that nobody can
 // delete from, and a copy in a file that is synced at each change. The union
 // of both counts: whoever is out in either is out.
 type OptOuts struct {
-	nc   *nats.Conn
-	key  Key
-	mu   sync.Mutex
-	path string
+	nc      *nats.Conn
+	key     Key
+	mu      sync.Mutex
+	path    string
+	numbers bool
 }
+
+// KeepNumbers has numbers stored beside the keys, from now on. Without it nobody
+// can read from the list who is on it, only ask about a number.
+func (o *OptOuts) KeepNumbers() { o.numbers = true }
 
 // OpenOptOuts joins the stream and the copy in dir: what one of them has lost
 // it gets from the other. dir may be empty: then there is no copy.
@@ -68,7 +88,7 @@ func OpenOptOuts(ctx context.Context, nc *nats.Conn, key Key, dir string) (*OptO
 	for k, x := range inFile {
 		have, ok := inStream[k]
 		if !ok && x.Out || ok && have.At.Before(x.At) {
-			if err := o.publish(ctx, x); err != nil {
+			if err := o.publish(ctx, x, anySeq); err != nil {
 				return nil, err
 			}
 		}
@@ -115,6 +135,10 @@ func (o *OptOuts) save(x OptOut) error {
 	if err != nil {
 		return fmt.Errorf("copy an opt-out: %w", err)
 	}
+	// The command line writes here too while the daemon runs.
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		return errors.Join(fmt.Errorf("copy an opt-out: %w", err), f.Close())
+	}
 	// Begin where the last whole line ends: a torn one must not swallow this.
 	end, err := lastLineEnd(f)
 	if err == nil {
@@ -145,45 +169,57 @@ func lastLineEnd(f *os.File) (int64, error) {
 	return end, f.Truncate(end)
 }
 
-func (o *OptOuts) publish(ctx context.Context, x OptOut) error {
+// publish stores x on version seq of what is in the stream; on any if anySeq.
+func (o *OptOuts) publish(ctx context.Context, x OptOut, seq uint64) error {
 	b, err := json.Marshal(x)
 	if err != nil {
 		return err
 	}
 	m := nats.NewMsg(optOutSubject(x.Key))
 	m.Data = b
+	if seq != anySeq {
+		m.Header.Set(bus.HdrExpectSeq, fmt.Sprint(seq))
+	}
 	if _, err := bus.Publish(ctx, o.nc, m); err != nil {
 		return fmt.Errorf("store an opt-out: %w", err)
 	}
 	return nil
 }
 
+const anySeq = ^uint64(0)
+
 // Set stores that a number is out, or welcome again. It is written before the
 // caller's record is touched, so that a submission that has not begun by then
 // cannot begin. When it returns nil, no text will be handed to a provider any
 // more; one that was handed over before cannot be called back.
 func (o *OptOuts) Set(ctx context.Context, number string, out bool, source string) error {
-	return o.set(ctx, o.key.Caller(number), out, source, time.Now().UTC())
+	return o.set(ctx, OptOut{Key: o.key.Caller(number), Out: out, At: time.Now().UTC(), Source: source, Number: number})
 }
 
-func (o *OptOuts) set(ctx context.Context, key string, out bool, source string, at time.Time) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	x := OptOut{Key: key, Out: out, At: at, Source: source}
-	if err := o.save(x); err != nil {
+func (o *OptOuts) set(ctx context.Context, x OptOut) error {
+	var have OptOut
+	if _, err := read(ctx, o.nc, OptOutStream, optOutSubject(x.Key), &have); err != nil {
 		return err
 	}
-	if err := o.publish(ctx, x); err != nil {
-		return err
+	// Who is out stays out with what is known of it: when they said so, and by which text.
+	if known := have.Out && x.Out && (have.Number != "" || x.Number == "" || !o.numbers); !known {
+		if have.Out && x.Out {
+			number := x.Number
+			x = have
+			x.Number = number
+		}
+		if err := o.declare(ctx, x, anySeq); err != nil {
+			return err
+		}
 	}
 	for {
 		var c Caller
-		seq, err := read(ctx, o.nc, Stream, callerSubject(key), &c)
+		seq, err := read(ctx, o.nc, Stream, callerSubject(x.Key), &c)
 		if err != nil {
 			return err
 		}
-		c.StopAt = at
-		m, err := record(callerSubject(key), &c, seq, callerTTL)
+		c.StopAt = x.At
+		m, err := record(callerSubject(x.Key), &c, seq, callerTTL)
 		if err != nil {
 			return err
 		}
@@ -191,6 +227,72 @@ func (o *OptOuts) set(ctx context.Context, key string, out bool, source string, 
 			return nil
 		} else if !errors.Is(err, bus.ErrWrongSequence) {
 			return err
+		}
+	}
+}
+
+// declare writes x to the list alone. The caller's record must be stored after
+// it, or a submission that has just asked the list goes on.
+func (o *OptOuts) declare(ctx context.Context, x OptOut, seq uint64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.numbers {
+		x.Number = ""
+	}
+	if !x.Out {
+		// The copy must not say that somebody is welcome while the stream may refuse it.
+		if err := o.publish(ctx, x, seq); err != nil {
+			return err
+		}
+		return o.save(x)
+	}
+	if err := o.save(x); err != nil {
+		return err
+	}
+	return o.publish(ctx, x, seq)
+}
+
+// stop puts a caller on the list whose text says so. carrier is true when they
+// were on it because the carrier had told us, and so them.
+func (o *OptOuts) stop(ctx context.Context, x OptOut) (carrier bool, err error) {
+	for {
+		var have OptOut
+		seq, err := read(ctx, o.nc, OptOutStream, optOutSubject(x.Key), &have)
+		if err != nil {
+			return false, err
+		}
+		now := x
+		if carrier = have.Out && have.Source == ByCarrier; carrier || have.Out && have.Source == ByKeyword {
+			if !x.Said.After(have.Said) {
+				return carrier, nil
+			}
+			// Said again: a START from before this one lifts nothing.
+			now = have
+			now.At, now.Said = x.At, x.Said
+		}
+		if err = o.declare(ctx, now, seq); !errors.Is(err, bus.ErrWrongSequence) {
+			return carrier, err
+		}
+	}
+}
+
+// start takes a caller off the list whose text x.By says so, unless they said
+// stop after it: texts may arrive in another order. lifted is false when there
+// was nothing to lift.
+func (o *OptOuts) start(ctx context.Context, x OptOut) (lifted bool, err error) {
+	for {
+		var have OptOut
+		seq, err := read(ctx, o.nc, OptOutStream, optOutSubject(x.Key), &have)
+		switch {
+		case err != nil:
+			return false, err
+		case !have.Out:
+			return seq > 0 && have.By == x.By, nil
+		case !x.Said.After(have.Said):
+			return false, nil
+		}
+		if err = o.declare(ctx, x, seq); !errors.Is(err, bus.ErrWrongSequence) {
+			return err == nil, err
 		}
 	}
 }
@@ -206,18 +308,28 @@ func (o *OptOuts) out(ctx context.Context, key string) (bool, error) {
 	return x.Out, err
 }
 
-// Count tells how many have said stop.
-func (o *OptOuts) Count(ctx context.Context) (int, error) {
+// Each gives f every number's last word, those who came back included.
+func (o *OptOuts) Each(ctx context.Context, f func(OptOut)) error {
 	msgs, err := allOf(ctx, o.nc, OptOutStream, optOutPrefix+"*")
-	n := 0
+	if err != nil {
+		return fmt.Errorf("read opt-outs: %w", err)
+	}
 	for _, b := range msgs {
 		var x OptOut
 		if err := json.Unmarshal(b, &x); err != nil {
-			return 0, err
+			return fmt.Errorf("read opt-outs: %w", err)
 		}
+		f(x)
+	}
+	return nil
+}
+
+// Count tells how many have said stop.
+func (o *OptOuts) Count(ctx context.Context) (n int, err error) {
+	err = o.Each(ctx, func(x OptOut) {
 		if x.Out {
 			n++
 		}
-	}
+	})
 	return n, err
 }

@@ -97,6 +97,7 @@ type Job struct {
 	Staff   string `json:"staff,omitempty"`
 	Channel string `json:"channel,omitempty"`
 	Subject string `json:"subject,omitempty"`
+	Count   int    `json:"count,omitempty"` // of a digest: how many notices are in it
 
 	// What became of the text after the provider took it.
 	Delivery    Delivery  `json:"delivery,omitempty"`
@@ -126,6 +127,8 @@ type Caller struct {
 	Heard       []Heard     `json:"heard,omitempty"`      // their last texts, to tell a machine by
 	Machine     string      `json:"machine,omitempty"`    // why a machine is at the other end; empty: a person
 	MachineTill time.Time   `json:"machine_till,omitzero"`
+	HelpedAt    time.Time   `json:"helped_at,omitzero"`  // when HELP was last answered
+	StopTold    bool        `json:"stop_told,omitempty"` // their STOP is confirmed; until they say START
 }
 
 // Heard is one text of a caller's, without its words.
@@ -146,6 +149,11 @@ func jobSubject(id string) string            { return prefix + "job." + id }
 func callerSubject(k string) string          { return prefix + "caller." + k }
 func timerSubject(id string) string          { return prefix + "timer." + id }
 func dueSubject(id string) string            { return prefix + "due." + id }
+func inSubject(id string) string             { return prefix + "in." + id }
+func pidSubject(hash string) string          { return prefix + "pid." + hash }
+func earlySubject(hash string) string        { return prefix + "early." + hash }
+func staffSubject(hash string) string        { return prefix + "staff." + hash }
+func tellSubject(id string) string           { return prefix + "tell." + id }
 func optOutSubject(k string) string          { return optOutPrefix + k }
 func eventSubject(id string, s State) string { return prefix + "event." + id + "." + string(s) }
 
@@ -154,7 +162,10 @@ const (
 	jobTTL    = 90 * 24 * time.Hour
 	callerTTL = 60 * 24 * time.Hour
 	dueTTL    = 48 * time.Hour
-	eventTTL  = 400 * 24 * time.Hour
+	eventTTL  = DefaultNumbers      // events name whom they are about
+	inTTL     = 90 * 24 * time.Hour // how long a text that is offered again is known
+	pidTTL    = 30 * 24 * time.Hour // how long a receipt finds its text
+	earlyTTL  = time.Hour           // how long a receipt waits for our own record of its text
 )
 
 // Key is the site's secret that turns numbers into caller keys, so that no
@@ -202,6 +213,16 @@ func (k Key) Caller(number string) string {
 	return hex.EncodeToString(m.Sum(nil)[:10])
 }
 
+// hash makes a token of what tells one thing from another, keyed so that nobody
+// finds a number or words by trying.
+func (k Key) hash(parts ...string) string {
+	m := hmac.New(sha256.New, k)
+	for _, p := range parts {
+		fmt.Fprintf(m, "%d:%s;", len(p), p)
+	}
+	return hex.EncodeToString(m.Sum(nil)[:12])
+}
+
 // record makes a message of v that must find its subject at sequence seq.
 func record(subject string, v any, seq uint64, ttl time.Duration) (*nats.Msg, error) {
 	b, err := json.Marshal(v)
@@ -232,12 +253,14 @@ func timer(id string, t time.Time) *nats.Msg {
 }
 
 // happened makes the event of a job's new state, for whoever listens.
-func happened(j *Job) (*nats.Msg, error) {
+func happened(j *Job) (*nats.Msg, error) { return happenedAs(j, j.State, eventTTL) }
+
+func happenedAs(j *Job, as State, ttl time.Duration) (*nats.Msg, error) {
 	e := *j
-	e.Body = "" // what was written stays between the caller and the office
+	e.Body, e.Subject = "", "" // what was written stays between the caller and the office
 	b, err := json.Marshal(&e)
 	if err != nil {
 		return nil, err
 	}
-	return message(eventSubject(j.ID, j.State), b, eventTTL), nil
+	return message(eventSubject(j.ID, as), b, ttl), nil
 }

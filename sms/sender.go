@@ -28,7 +28,8 @@ import (
 type Decider interface {
 	Decide(f rules.Facts, now time.Time) rules.Decision
 	Recheck(f rules.Facts, now time.Time) (suppressed, because string)
-	Zone() *time.Location // whose days budgets count
+	Zone() *time.Location  // whose days budgets count
+	Window() time.Duration // after which an episode closes
 }
 
 // An attemptAsker is a FateAsker that is told when the attempt was made, which
@@ -53,6 +54,11 @@ type SenderOptions struct {
 	// Contact, if set, looks a number up in address books. It must answer within
 	// about a second, and nil when it cannot tell.
 	Contact func(ctx context.Context, number string) *rules.Contact
+
+	Inbox   InboxOptions  // how texts that arrive are taken
+	Notices NoticeOptions // how staff is told
+
+	Retention Retention // how long words and numbers are kept
 
 	BreakAfter int           // failures in a row that open a way's breaker (5)
 	BreakPause time.Duration // for so long at first, longer each time (30 s, up to 10 min)
@@ -83,6 +89,7 @@ type Sender struct {
 	handed  sync.Map // ids of jobs that the transport was given, until its answer is stored
 	wg      sync.WaitGroup
 	slots   chan struct{}   // bounds concurrent submissions
+	tellers chan struct{}   // and concurrent notices
 	money   sync.Mutex      // one reservation at a time in this process: budgets are records that all texts share
 	quit    context.Context // ends some seconds after Run's: answers are stored until then
 }
@@ -119,12 +126,16 @@ func NewSender(opt SenderOptions) (*Sender, error) {
 	if opt.Now == nil {
 		opt.Now = time.Now
 	}
+	if err := opt.Inbox.defaults(); err != nil {
+		return nil, err
+	}
+	opt.Notices.defaults()
 	def(&opt.BreakPause, breakPause)
 	if opt.BreakAfter == 0 {
 		opt.BreakAfter = breakAfter
 	}
 	host, _ := os.Hostname()
-	s := &Sender{opt: opt, owner: host + "-" + nuid.Next(), slots: make(chan struct{}, 16)}
+	s := &Sender{opt: opt, owner: host + "-" + nuid.Next(), slots: make(chan struct{}, 16), tellers: make(chan struct{}, 4)}
 	for _, w := range opt.Ways {
 		w.init()
 		if w.Name == "" {
@@ -150,8 +161,10 @@ func (s *Sender) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(s.opt.SubmitTimeout, stop) })()
 	s.audit(ctx, true)
 	var loops sync.WaitGroup
-	loops.Add(3)
+	loops.Add(5)
+	go func() { defer loops.Done(); s.retain(ctx) }()
 	go func() { defer loops.Done(); s.consume(ctx, js, bus.CallsStream, "planner", s.planMsg) }()
+	go func() { defer loops.Done(); s.consume(ctx, js, Stream, "staff", s.tellMsg) }()
 	go func() { defer loops.Done(); s.consume(ctx, js, Stream, "sender", s.dueMsg) }()
 	go func() {
 		defer loops.Done()
@@ -304,6 +317,19 @@ func (s *Sender) plan(ctx context.Context, c *pbx.Call) error {
 	})
 }
 
+// lastWord is when the episode's last text or reply was, or else its first call:
+// from then on it waits to close.
+func (c *Caller) lastWord() time.Time {
+	last := c.FirstTextAt
+	if c.LastTextAt.After(last) {
+		last = c.LastTextAt
+	}
+	if last.IsZero() {
+		return c.OpenedAt
+	}
+	return last
+}
+
 // closeEpisode forgets what belonged to an episode; what is still open stays open.
 func (c *Caller) closeEpisode() {
 	c.OpenedAt, c.FirstTextAt, c.LastTextAt, c.Calls = time.Time{}, time.Time{}, time.Time{}, 0
@@ -337,6 +363,9 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 		rec := &tx.Caller
 		if err := s.known(ctx, tx, &f, c.Caller.Number); err != nil {
 			return err
+		}
+		if last := rec.lastWord(); !last.IsZero() && tx.now.Sub(last) >= s.opt.Rules().Window() {
+			rec.closeEpisode()
 		}
 		f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
 		d := s.opt.Rules().Decide(f, tx.now)
@@ -419,7 +448,7 @@ func (s *Sender) jobMsgs(j *Job, seq uint64) ([]*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := happened(j)
+	e, err := happenedAs(j, j.State, s.opt.Retention.numbers())
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ const testRules = `
 version: 1
 business: {name: Miller Dental}
 timezone: America/New_York
+guards: {budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
 defaults: {delay: %s}
 messages:
   missed: "Hi{{with .Name}} {{.}}{{end}}, sorry we missed you. {{.Business}}"
@@ -400,7 +401,7 @@ func TestRetriesWhatWasNotTaken(t *testing.T) {
 			return false
 		}
 		if j.State == Scheduled {
-			_ = s.due(o.ctx(), j.ID) // its timer, ahead of the wall clock
+			_ = s.bring(o.ctx(), j.ID, s.step) // its timer, ahead of the wall clock
 		}
 		return j.State == Sent && j.Attempt == 3
 	})

@@ -14,8 +14,14 @@ import (
 	"textback/pbx/bus"
 )
 
-// EnsureStreams declares SMS and OPTOUT and the consumers that senders share.
+// EnsureStreams declares SMS, OPTOUT and CONV and the consumers that senders
+// share, with the default retention.
 func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
+	return EnsureStreamsFor(ctx, nc, log, Retention{})
+}
+
+// EnsureStreamsFor is EnsureStreams with a retention.
+func EnsureStreamsFor(ctx context.Context, nc *nats.Conn, log *slog.Logger, keep Retention) error {
 	err := bus.Ensure(ctx, nc, log,
 		jetstream.StreamConfig{
 			Name: Stream, Description: "jobs, callers, timers and events of texts: one transaction domain",
@@ -30,6 +36,11 @@ func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 			Name: OptOutStream, Description: "who has said stop: never rolled up, deleted or aged",
 			Subjects: []string{optOutPrefix + ">"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
 			Duplicates: 2 * time.Minute, DenyDelete: true, DenyPurge: true, AllowDirect: true,
+		},
+		jetstream.StreamConfig{
+			Name: ConvStream, Description: "what was said with callers, for as long as bodies are kept",
+			Subjects: []string{convPrefix + ">"}, Storage: jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
+			MaxAge: keep.bodies(), MaxBytes: 64 << 20, MaxMsgsPerSubject: 1, Duplicates: 2 * time.Minute, AllowDirect: true,
 		})
 	if err != nil {
 		return err
@@ -43,6 +54,9 @@ func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 	}
 	if _, err := js.CreateOrUpdateConsumer(ctx, Stream, dueConsumer()); err != nil {
 		return fmt.Errorf("declare the sender's consumer: %w", err)
+	}
+	if _, err := js.CreateOrUpdateConsumer(ctx, Stream, staffConsumer()); err != nil {
+		return fmt.Errorf("declare the consumer of notices to staff: %w", err)
 	}
 	return nil
 }

@@ -79,6 +79,9 @@ func (s *Sender) pick(ctx context.Context, j *Job, now time.Time) (w *Way, becau
 			fits = append(fits, w)
 		}
 	}
+	if w := s.way(j.Transport); j.Kind == Answer && w != nil {
+		fits = []*Way{w} // an answer leaves by the way the question came
+	}
 	if len(fits) == 0 {
 		return nil, "no transport serves numbers of " + region, nil
 	}

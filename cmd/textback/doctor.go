@@ -17,9 +17,8 @@ import (
 	"textback/pbx/ari"
 	"textback/pbx/bus"
 	"textback/rules"
-	"textback/sms/smpp"
-	"textback/sms/spool"
-	"textback/sms/twilio"
+	"textback/sms"
+	"textback/sms/notify"
 )
 
 type doctorCmd struct{ configFlag }
@@ -63,6 +62,7 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	} else {
 		d.say("rules", nil, fmt.Sprintf("%s, version %s", cfg.Rules, r.Version()))
 	}
+	d.contacts(ctx, cfg)
 	if a := cfg.PBX.Asterisk; a != nil {
 		d.asterisk(ctx, cfg)
 	}
@@ -71,11 +71,31 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 	if cfg.PBX.SIP != nil {
 		d.sip(ctx, cfg)
 	}
-	d.provider(ctx, cfg)
+	d.providers(ctx, cfg, r)
+	d.mail(ctx, cfg)
 	if d.sick {
 		return errNotOK
 	}
 	return nil
+}
+
+// mail looks at the way to staff.
+func (d *doctor) mail(ctx context.Context, cfg *config.Config) {
+	s := cfg.Notify.SMTP
+	if s == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	opt, err := cfg.NotifyOptions()
+	var n *notify.Notifier
+	if err == nil {
+		n, err = notify.New(opt)
+	}
+	if err == nil {
+		err = n.Check(ctx)
+	}
+	d.say("mail", err, "the mail server "+s.Host+" takes e-mail of ours")
 }
 
 func firstError(con console, problems []config.Problem) error {
@@ -128,12 +148,36 @@ func (d *doctor) asterisk(ctx context.Context, cfg *config.Config) {
 		err = fmt.Errorf("%w: set read_only=no for user %q in ari.conf", err, a.User)
 	}
 	d.say("events", err, "the event socket opens")
+	for _, device := range a.States {
+		state, err := client.AskState(ctx, device)
+		d.pbxValue("state", device, state, err, "has the dialplan or a phone ever set it?")
+	}
+	for _, name := range a.Variables {
+		if strings.HasSuffix(name, ")") {
+			d.note("variable", name+" is a function: Asterisk tells it while a call is up only, and the log says if it does not")
+			continue
+		}
+		value, err := client.AskVariable(ctx, name)
+		d.pbxValue("variable", name, value, err, "there is no such variable, or it is empty")
+	}
 	if at, err := client.Clock(ctx); err == nil && !at.IsZero() {
 		if off := time.Since(at).Abs(); off > 5*time.Second {
 			d.say("clock", fmt.Errorf("this host and Asterisk are %v apart: run NTP on both, or fresh calls look stale", off.Round(time.Second)), "")
 		} else {
 			d.say("clock", nil, "agrees with Asterisk's")
 		}
+	}
+}
+
+// pbxValue tells what the PBX says of something that rules may ask for.
+func (d *doctor) pbxValue(what, name, value string, err error, mend string) {
+	switch {
+	case err != nil:
+		d.note(what, fmt.Sprintf("Asterisk does not tell %s, so no rule that asks for it matches: %v", name, err))
+	case value == "":
+		d.note(what, fmt.Sprintf("Asterisk does not know %s, so no rule that asks for it matches: %s", name, mend))
+	default:
+		d.say(what, nil, name+" is "+value)
 	}
 }
 
@@ -176,7 +220,7 @@ func (d *doctor) nats(ctx context.Context, cfg *config.Config) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	d.say("nats", bus.CheckServer(ctx, nc), "version "+nc.ConnectedServerVersion())
-	for _, s := range []string{bus.CallsStream, bus.LiveStream, "SMS", "OPTOUT"} {
+	for _, s := range []string{bus.CallsStream, bus.LiveStream, sms.Stream, sms.OptOutStream, sms.ConvStream} {
 		if _, err := nc.RequestWithContext(ctx, "$JS.API.STREAM.INFO."+s, nil); err != nil {
 			d.say("stream", fmt.Errorf("%s: %w", s, err), "")
 		}
@@ -228,29 +272,5 @@ func (d *doctor) sip(ctx context.Context, cfg *config.Config) {
 			}
 		}
 		d.say("sip "+name, err, fmt.Sprintf("%.0f messages read", got[name]))
-	}
-}
-
-func (d *doctor) provider(ctx context.Context, cfg *config.Config) {
-	switch cfg.SMS.Transport {
-	case config.TransportTwilio:
-		t, err := twilio.New(cfg.TwilioOptions())
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-			defer cancel()
-			err = t.Check(ctx)
-		}
-		d.say("provider", err, "the account answers")
-		d.note("opt-out", "replies are not read yet: the provider's own STOP handling must be on; textback learns of it from error 21610 and from 'textback optout add'")
-	case config.TransportSMPP:
-		opt, err := cfg.SMPPOptions(nil)
-		if err == nil {
-			err = smpp.Reach(ctx, opt)
-		}
-		d.say("provider", err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
-	case config.TransportSpool:
-		d.say("provider", spool.Check(cfg.SpoolOptions(nil)), "the directories of "+cfg.SMS.Spool.Kind+" can be used; whether its modem works, its own log tells")
-	default:
-		d.note("provider", "sms.transport is "+cfg.SMS.Transport+": no text leaves this machine")
 	}
 }

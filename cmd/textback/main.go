@@ -28,18 +28,24 @@ const (
 
 // cli is the whole command line; each member lives in a file of its own.
 type cli struct {
-	Serve   serveCmd   `cmd:"" help:"Run the daemon: watch the PBX, publish calls, send texts."`
-	Replay  replayCmd  `cmd:"" help:"Put recordings through the tracker and print the calls. No NATS, no texts."`
-	Check   checkCmd   `cmd:"" help:"Read all configuration as serve would and print every problem with its place and mend."`
-	Explain explainCmd `cmd:"" help:"Tell what would become of a call: which rule, every guard, the text. Sends nothing."`
-	Doctor  doctorCmd  `cmd:"" help:"Look at everything that must work: Asterisk, NATS, the daemon, the provider."`
-	Status  statusCmd  `cmd:"" help:"Ask the running daemon how it is and who is on the phone."`
-	Calls   callsCmd   `cmd:"" help:"List stored calls and what was decided for each."`
-	Texts   textsCmd   `cmd:"" help:"List texts; cancel one that is still to come; settle those whose fate is not known."`
-	Tasks   tasksCmd   `cmd:"" help:"List the callbacks that are owed, and end them."`
-	Optout  optoutCmd  `cmd:"" help:"Keep the list of numbers that are never texted."`
-	Demo    demoCmd    `cmd:"" help:"Play recorded calls of a real PBX through everything; the texts are printed."`
-	Version versionCmd `cmd:"" help:"Print the version."`
+	Serve    serveCmd    `cmd:"" help:"Run the daemon: watch the PBX, publish calls, send texts."`
+	Replay   replayCmd   `cmd:"" help:"Put recordings through the tracker and print the calls. No NATS, no texts."`
+	Check    checkCmd    `cmd:"" help:"Read all configuration as serve would and print every problem with its place and mend."`
+	Explain  explainCmd  `cmd:"" help:"Tell what would become of a call: which rule, every guard, the text. Sends nothing."`
+	Test     testCmd     `cmd:"" help:"Run rule tests: given a call and a clock, expect this text. Sends nothing."`
+	Backtest backtestCmd `cmd:"" help:"Put stored calls through the rules, or through others: what would have been sent, to whom, at what cost. Sends nothing."`
+	Schema   schemaCmd   `cmd:"" help:"Print the JSON Schema by which editors complete and check rules.yaml, textback.yaml or rule tests."`
+	Doctor   doctorCmd   `cmd:"" help:"Look at everything that must work: Asterisk, NATS, the daemon, the provider."`
+	Status   statusCmd   `cmd:"" help:"Ask the running daemon how it is and who is on the phone."`
+	Calls    callsCmd    `cmd:"" help:"List stored calls and what was decided for each."`
+	Texts    textsCmd    `cmd:"" help:"List texts; cancel one that is still to come; settle those whose fate is not known."`
+	Tasks    tasksCmd    `cmd:"" help:"List the callbacks that are owed, and end them."`
+	Replies  repliesCmd  `cmd:"" help:"List what callers have written lately, or the conversation with one of them."`
+	Export   exportCmd   `cmd:"" help:"Print all that is known of a number, as JSON."`
+	Forget   forgetCmd   `cmd:"" help:"Forget a number: its calls, texts and words. Its opt-out stays."`
+	Optout   optoutCmd   `cmd:"" help:"Keep the list of numbers that are never texted."`
+	Demo     demoCmd     `cmd:"" help:"Play recorded calls of a real PBX through everything; the texts are printed."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // console is where a subcommand reads and writes, so that tests can too.

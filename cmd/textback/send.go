@@ -11,12 +11,12 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"textback/pbx/bus"
-	"textback/pbx/number"
+	"textback/rules"
 	"textback/sms"
 )
 
 // sender builds the half of the daemon that turns events into texts.
-func (d *serving) sender(ctx context.Context, nc *nats.Conn, transport sms.Transport) (*sms.Sender, error) {
+func (d *serving) sender(ctx context.Context, nc *nats.Conn, ways ...sms.Way) (*sms.Sender, error) {
 	cfg := d.cfg
 	key, err := sms.LoadKey(cfg.StateDir)
 	if err != nil {
@@ -28,17 +28,29 @@ func (d *serving) sender(ctx context.Context, nc *nats.Conn, transport sms.Trans
 	if err != nil {
 		return nil, err
 	}
-	return sms.NewSender(sms.SenderOptions{
-		NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Transport: transport, From: cfg.Sender,
+	opt := sms.SenderOptions{
+		NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Ways: ways,
 		Rules:          func() sms.Decider { return d.rules.Load() },
 		GotThroughTalk: cfg.SMS.GotThroughTalk,
 		Alone:          cfg.NATS.URL == "",
 		ShowNumbers:    cfg.Log.ShowNumbers,
 		Log:            d.log.With("part", "sender"),
 		BreakerMoved:   d.m.transportWorks,
-		Observe:        func(j *sms.Job) { d.m.texts.WithLabelValues(string(j.State), j.Why).Inc() },
-		Submitted:      func(took time.Duration) { d.m.submit.Observe(took.Seconds()) },
-	})
+		Observe: func(j *sms.Job) {
+			if j.Kind != sms.Notice {
+				d.m.texts.WithLabelValues(string(j.State), j.Why).Inc()
+			}
+		},
+		Submitted: func(took time.Duration) { d.m.submit.Observe(took.Seconds()) },
+	}
+	if d.directory != nil {
+		// What a lookup's silence means is in the contact; the directory itself tells of it.
+		opt.Contact = func(ctx context.Context, n string) *rules.Contact { c, _ := d.directory.Contact(ctx, n); return c }
+	}
+	if err := d.listening(&opt); err != nil {
+		return nil, err
+	}
+	return sms.NewSender(opt)
 }
 
 // jobCount is what a glance at the outbox shows.
@@ -135,88 +147,4 @@ func orDash(s string) string {
 		return "-"
 	}
 	return s
-}
-
-type optoutCmd struct {
-	Add    optoutAddCmd    `cmd:"" help:"Never text these numbers again."`
-	Remove optoutRemoveCmd `cmd:"" help:"These numbers welcome texts again."`
-	Check  optoutCheckCmd  `cmd:"" help:"Tell whether a number has opted out; exit code 1 if so."`
-}
-
-type optoutAddCmd struct {
-	configFlag
-	Numbers []string `arg:"" name:"number"`
-}
-
-type optoutRemoveCmd struct {
-	configFlag
-	Numbers []string `arg:"" name:"number"`
-}
-
-type optoutCheckCmd struct {
-	configFlag
-	Number string `arg:""`
-}
-
-func (c optoutAddCmd) Run(ctx context.Context, con console) error {
-	return withOptOuts(ctx, con, c.Config, c.Numbers, func(ctx context.Context, o *sms.OptOuts, n string) error {
-		return o.Set(ctx, n, true, "admin")
-	})
-}
-
-func (c optoutRemoveCmd) Run(ctx context.Context, con console) error {
-	return withOptOuts(ctx, con, c.Config, c.Numbers, func(ctx context.Context, o *sms.OptOuts, n string) error {
-		return o.Set(ctx, n, false, "admin")
-	})
-}
-
-func (c optoutCheckCmd) Run(ctx context.Context, con console) error {
-	return withOptOuts(ctx, con, c.Config, []string{c.Number}, func(ctx context.Context, o *sms.OptOuts, n string) error {
-		out, err := o.Out(ctx, n)
-		switch {
-		case err != nil:
-			return err
-		case out:
-			fmt.Fprintln(con.out, n, "has opted out: it is never texted")
-			return errNotOK
-		}
-		fmt.Fprintln(con.out, n, "has not opted out")
-		return nil
-	})
-}
-
-func withOptOuts(ctx context.Context, con console, path string, numbers []string, f func(context.Context, *sms.OptOuts, string) error) error {
-	cfg, err := loadWiring(con, path)
-	if err != nil {
-		return err
-	}
-	var e164 []string
-	for _, n := range numbers {
-		p := number.Parse(n, cfg.Region)
-		if p.Kind != number.External {
-			return fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", n, cfg.Region)
-		}
-		e164 = append(e164, p.E164)
-	}
-	nc, err := openNATS(ctx, cfg, bus.Admin)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	key, err := sms.LoadKey(cfg.StateDir)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	outs, err := sms.OpenOptOuts(ctx, nc, key, cfg.StateDir)
-	if err != nil {
-		return err
-	}
-	for _, n := range e164 {
-		if err := f(ctx, outs, n); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -23,11 +23,9 @@ import (
 	"textback/cmd/textback/config"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/rules/strict"
 	"textback/sms"
-	"textback/sms/file"
-	"textback/sms/smpp"
-	"textback/sms/spool"
-	"textback/sms/twilio"
+	"textback/sms/directory"
 )
 
 // configFlag is shared by every subcommand that reads the configuration.
@@ -113,7 +111,9 @@ type serving struct {
 	log        *slog.Logger
 	m          *metrics
 	rules      atomic.Pointer[rules.Rules]
+	directory  *directory.Directory // nil where only calls are watched
 	configPath string
+	inbox      *inboundMetrics
 }
 
 // run starts the parts in order, waits, and stops them in the reverse order.
@@ -151,11 +151,11 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		return err
 	}
 
-	transport, closeTransport, err := d.transport()
+	ways, closeWays, err := d.ways()
 	if err != nil {
 		return err
 	}
-	defer closeTransport()
+	defer closeWays()
 
 	stopHTTP, err := d.serveHTTP()
 	if err != nil {
@@ -200,13 +200,21 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 			return err
 		}
 		defer nc.Close()
-		sender, err := d.sender(ctx, nc, transport)
+		if d.directory, err = d.openDirectory(); err != nil {
+			return err
+		}
+		defer d.directory.Close()
+		sender, err := d.sender(ctx, nc, ways...)
+		if err != nil {
+			return err
+		}
+		parts, err := d.inbound(sender, ways)
 		if err != nil {
 			return err
 		}
 		half("sender", sender.Run)
-		if r, ok := transport.(sms.Runner); ok {
-			half("transport", func(ctx context.Context) error { return r.Run(ctx, unread{}) })
+		for _, p := range parts {
+			half(p.name, p.run)
 		}
 	}
 	go d.systemd(ctx, ready, w)
@@ -253,57 +261,11 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	if d.cfg.NATS.URL != "" {
 		d.log.Warn("an external NATS server must run with jetstream { sync_interval: always }, or a power cut there can lose or repeat texts; this cannot be seen from here", "server", nc.ConnectedServerVersion())
 	}
-	if err := bus.EnsureStreams(cctx, nc, d.log); err != nil {
+	if err := bus.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Retention.Numbers); err != nil {
 		return err
 	}
-	return sms.EnsureStreams(cctx, nc, d.log)
+	return sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep())
 }
-
-// transport builds the way out.
-func (d *serving) transport() (sms.Transport, func(), error) {
-	c := d.cfg.SMS
-	nothing := func() {}
-	switch c.Transport {
-	case config.TransportTwilio:
-		t, err := twilio.New(d.cfg.TwilioOptions())
-		return t, nothing, err
-	case config.TransportSMPP:
-		opt, err := d.cfg.SMPPOptions(d.log)
-		if err != nil {
-			return nil, nothing, err
-		}
-		t, err := smpp.New(opt)
-		return t, nothing, err
-	case config.TransportSpool:
-		t, err := spool.Open(d.cfg.SpoolOptions(d.log.With("part", "spool")))
-		if err != nil {
-			return nil, nothing, err
-		}
-		return t, func() { _ = t.Close() }, nil
-	case config.TransportFile:
-		path := c.File.Path
-		if !filepath.IsAbs(path) {
-			path = filepath.Join(d.cfg.StateDir, path)
-		}
-		t, err := file.Open(path)
-		if err != nil {
-			return nil, nothing, err
-		}
-		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is file; what would be sent is written to "+path, "mend", "set sms.transport to twilio once the account is there")
-		return t, func() { _ = t.Close() }, nil
-	default:
-		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is log; what would be sent is written here", "mend", "set sms.transport to twilio once the account is there")
-		return file.Log{Logger: d.log, ShowNumbers: d.cfg.Log.ShowNumbers}, nothing, nil
-	}
-}
-
-// unread is the Inbox as long as nothing reads replies: the provider keeps them.
-type unread struct{}
-
-var errUnread = errors.New("replies and receipts are not read yet")
-
-func (unread) Received(context.Context, sms.Inbound) error        { return errUnread }
-func (unread) Receipt(context.Context, sms.DeliveryReceipt) error { return errUnread }
 
 // serveHTTP serves metrics and health.
 func (d *serving) serveHTTP() (stop func(), err error) {
@@ -338,19 +300,22 @@ func recorder(path string, log *slog.Logger) (record func([]byte), closeFile fun
 	}, func() { _ = f.Close() }, nil
 }
 
-// reload takes new rules into use if they check out; the old ones stay otherwise.
+// reload takes new rules and address books into use if they check out; the old ones stay otherwise.
 func (d *serving) reload() {
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading+fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonicUsec()))
 	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
+	if d.directory != nil && len(d.cfg.Contacts.Files) > 0 {
+		problems := d.directory.Reload()
+		logProblems(d.log, problems)
+		if slices.ContainsFunc(problems, func(p strict.Problem) bool { return !p.Warning }) {
+			d.log.Error("the new address books have errors; the old ones stay in force", "numbers", d.directory.Len())
+		} else {
+			d.log.Info("address books reloaded", "numbers", d.directory.Len())
+		}
+	}
 	cur := d.rules.Load()
 	r, problems := rules.Load(d.cfg.Rules)
-	for _, p := range problems {
-		level := slog.LevelError
-		if p.Warning {
-			level = slog.LevelWarn
-		}
-		d.log.Log(context.Background(), level, p.String())
-	}
+	logProblems(d.log, problems)
 	if r == nil {
 		d.log.Error("the new rules have errors; the old ones stay in force", "rules", cur.Version())
 		return

@@ -62,6 +62,7 @@ func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics,
 	w.tracker = pbx.NewTracker(cfg.Tracker())
 	w.client, err = ari.NewClient(ari.Options{
 		URL: a.URL, User: a.User, Password: a.Password.Reveal(), App: a.App, Log: log.With("part", "asterisk"), Record: record,
+		States: a.States, Variables: a.Variables, VariablesEvery: a.VariablesEvery,
 		Turn: turns(filepath.Join(cfg.StateDir, "ari.turn"), log),
 		Observe: ari.Observer{
 			Attached: func(version string) {
@@ -130,6 +131,7 @@ func (w *watcher) run(ctx context.Context) error {
 		w.tracker.OnLive = func(c *pbx.Call) {
 			if c.State == pbx.StateStarting && c.Direction == pbx.Inbound && !c.HasGap(pbx.GapAttachedLate) {
 				w.client.AskWithheld(sctx, c.ID)
+				w.client.RefreshVariables(c.ID, c.StartedAt)
 			}
 			onLive(c)
 		}
@@ -216,6 +218,9 @@ func (w *watcher) finished(c *pbx.Call) {
 	}
 	w.doneMu.Unlock()
 	w.m.calls.WithLabelValues(string(c.Direction), string(c.Outcome)).Inc()
+	if w.client != nil {
+		c.PBX = w.client.States(c.EndedAt)
+	}
 	if err := w.pub.Finished(c); err != nil {
 		w.log.Error("a call could not be published", "call", c.ID, "error", err)
 	}

@@ -37,6 +37,13 @@ type Options struct {
 	// whoever takes over its name then waits for ever too. nil counts from 1.
 	Turn func() int
 
+	// States are devices whose state is followed, such as "Custom:DAYNIGHT0".
+	// Variables are global variables, such as "NIGHTMODE", that are asked for again and
+	// again, and functions, such as "GLOBAL(NIGHTMODE)", that are while calls are up.
+	// Client.States tells them.
+	States    []string
+	Variables []string
+
 	// Record, if set, is given every raw event before it is decoded.
 	Record func(event []byte)
 	// Observe, if set, is told about the connection; see Observer.
@@ -48,6 +55,8 @@ type Options struct {
 	MinPause  time.Duration // first pause before connecting again (250 ms)
 	MaxPause  time.Duration // longest pause (15 s)
 	AuthPause time.Duration // pause after a refused password (1 min)
+
+	VariablesEvery time.Duration // how often variables are asked for (10 s)
 }
 
 // Observer is told what metrics and health pages want to know. Nil members
@@ -75,6 +84,11 @@ type Client struct {
 	pbxAt    time.Time // the PBX's clock ...
 	pbxSeen  time.Time // ... when ours said this
 	attached bool
+
+	states    *states
+	stateKeys map[string]string // by the device's name in small letters: as the admin writes it
+	refresh   chan struct{}
+	said      map[string]bool // guarded by states.mu
 }
 
 type message struct {
@@ -89,6 +103,7 @@ type snapshot struct {
 	bridges []pbx.Bridge
 	now     time.Time // by the PBX's clock, zero if it would not tell
 	version string
+	asked   asked
 }
 
 // NewClient checks the options and makes a Client for t, whose callbacks run
@@ -109,6 +124,7 @@ func NewClient(opt Options, t *pbx.Tracker) (*Client, error) {
 	def(&opt.MinPause, 250*time.Millisecond)
 	def(&opt.MaxPause, 15*time.Second)
 	def(&opt.AuthPause, time.Minute)
+	def(&opt.VariablesEvery, 10*time.Second)
 	if opt.App == "" {
 		opt.App = "textback"
 	}
@@ -118,7 +134,12 @@ func NewClient(opt Options, t *pbx.Tracker) (*Client, error) {
 	tr := http.DefaultTransport.(*http.Transport).Clone()
 	tr.Proxy = nil // a PBX is never behind a web proxy
 	tr.ResponseHeaderTimeout = 15 * time.Second
+	keys := map[string]string{}
+	for _, device := range opt.States {
+		keys[strings.ToLower(device)] = device
+	}
 	return &Client{opt: opt, base: base, t: t, q: newQueue(), do: make(chan func(), 64),
+		states: newStates(&opt), stateKeys: keys, refresh: make(chan struct{}, 1), said: map[string]bool{},
 		http: &http.Client{Transport: tr, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
 }
@@ -228,6 +249,7 @@ func (c *Client) handle(m *message) {
 	case m.err != nil:
 		if c.attached {
 			c.attached = false
+			c.states.forget(c.pbxNow())
 			c.t.Lost(c.pbxNow())
 			if c.opt.Observe.Lost != nil {
 				c.opt.Observe.Lost(m.err)
@@ -237,10 +259,19 @@ func (c *Client) handle(m *message) {
 		if !m.snap.now.IsZero() {
 			c.pbxAt, c.pbxSeen = m.snap.now, m.at
 		}
+		for device, state := range m.snap.asked.states {
+			if !c.states.heardSince(device, m.snap.asked.began) {
+				c.states.set(device, state, c.pbxNow())
+			}
+		}
 		c.t.Attached(c.pbxNow(), m.snap.legs, m.snap.bridges)
 		c.attached = true
 		if c.opt.Observe.Attached != nil {
 			c.opt.Observe.Attached(m.snap.version)
+		}
+	case c.deviceState(m):
+		if c.opt.Observe.Event != nil {
+			c.opt.Observe.Event(time.Since(m.at))
 		}
 	default:
 		f, err := c.dec.Decode(m.data)
@@ -364,6 +395,12 @@ func (c *Client) session(ctx context.Context) (up bool, err error) {
 	up = true
 	c.opt.Log.Info("attached to Asterisk", "url", c.opt.URL, "version", snap.version, "channels", len(snap.legs))
 
+	var variables sync.WaitGroup
+	defer variables.Wait()
+	vctx, stop := context.WithCancel(ctx)
+	defer stop()
+	variables.Go(func() { c.watchVariables(vctx) })
+
 	ping := time.NewTicker(c.opt.PingEvery)
 	defer ping.Stop()
 	for {
@@ -461,6 +498,10 @@ func (c *Client) snapshot(ctx context.Context) (*snapshot, error) {
 	if v, err := c.Version(ctx); err == nil {
 		s.version = v
 	}
+	var err error
+	if s.asked, err = c.askStates(ctx); err != nil {
+		return nil, err
+	}
 	s.now, _ = c.Clock(ctx)
 	b, err := c.call(ctx, "GET", "/channels", nil, nil)
 	if err != nil {
@@ -493,6 +534,9 @@ func (c *Client) filter(ctx context.Context) error {
 	}
 	var want struct {
 		Allowed []typ `json:"allowed"`
+	}
+	if len(c.opt.States) > 0 {
+		want.Allowed = append(want.Allowed, typ{deviceStateChanged})
 	}
 	for _, t := range Types {
 		want.Allowed = append(want.Allowed, typ{t})

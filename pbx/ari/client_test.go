@@ -86,10 +86,13 @@ func (f *fakeARI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// began is when the fake's channels did: lately, since old ones are not followed.
+var began = time.Now().UTC()
+
 func fakeChannel(id, state string) string {
 	return fmt.Sprintf(`{"id":%q,"name":"PJSIP/trunk-%s","state":%q,"caller":{"name":"","number":"+12025550143"},`+
 		`"connected":{"name":"","number":""},"dialplan":{"context":"from-trunk","exten":"5551001","app_name":"","app_data":""},`+
-		`"creationtime":"2026-11-23T11:17:16.984+0000"}`, id, id, state)
+		`"creationtime":%q}`, id, id, state, began.Format("2006-01-02T15:04:05.000-0700"))
 }
 
 func fakeEvent(typ, id, state, more string) []byte {
@@ -104,6 +107,7 @@ type watched struct {
 	calls    chan *pbx.Call
 	live     chan *pbx.Call
 	log      *safeBuffer
+	client   *Client
 }
 
 type safeBuffer struct {
@@ -125,7 +129,7 @@ func (s *safeBuffer) String() string {
 
 func watch(t *testing.T, url string, change func(*Options)) *watched {
 	t.Helper()
-	w := &watched{make(chan string, 100), make(chan error, 100), make(chan *pbx.Call, 100), make(chan *pbx.Call, 100), &safeBuffer{}}
+	w := &watched{make(chan string, 100), make(chan error, 100), make(chan *pbx.Call, 100), make(chan *pbx.Call, 100), &safeBuffer{}, nil}
 	opt := Options{URL: url, User: "textback", Password: "secret", Log: slog.New(slog.NewTextHandler(w.log, nil)),
 		MinPause: time.Millisecond, MaxPause: 20 * time.Millisecond, AuthPause: 20 * time.Millisecond,
 		Observe: Observer{Attached: func(v string) { w.attached <- v }, Lost: func(err error) { w.lost <- err }}}
@@ -139,6 +143,7 @@ func watch(t *testing.T, url string, change func(*Options)) *watched {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.client = c
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = c.Run(ctx) }()
@@ -147,8 +152,16 @@ func watch(t *testing.T, url string, change func(*Options)) *watched {
 }
 
 func fakeServer(t *testing.T) (*fakeARI, string) {
+	return fakeServerOf(t, nil)
+}
+
+// fakeServerOf serves a fake through a handler around it.
+func fakeServerOf(t *testing.T, around http.Handler) (*fakeARI, string) {
 	f := &fakeARI{conns: make(chan *websocket.Conn, 10)}
-	s := httptest.NewServer(f)
+	if around == nil {
+		around = f
+	}
+	s := httptest.NewServer(around)
 	t.Cleanup(s.Close)
 	t.Cleanup(s.CloseClientConnections)
 	return f, s.URL

@@ -51,9 +51,18 @@ func CheckServer(ctx context.Context, nc *nats.Conn) error {
 	return nil
 }
 
+// KeepCalls is how long finished calls are kept by default.
+const KeepCalls = 90 * 24 * time.Hour
+
 // EnsureStreams declares CALLS and LIVE and brings them back to what they
 // should be if somebody changed them.
 func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
+	return EnsureStreamsFor(ctx, nc, log, KeepCalls)
+}
+
+// EnsureStreamsFor is EnsureStreams with another age at which calls, and the
+// numbers in them, are forgotten.
+func EnsureStreamsFor(ctx context.Context, nc *nats.Conn, log *slog.Logger, keep time.Duration) error {
 	return Ensure(ctx, nc, log,
 		jetstream.StreamConfig{
 			Name: CallsStream, Description: "finished outside calls, one message each",
@@ -63,7 +72,7 @@ func EnsureStreams(ctx context.Context, nc *nats.Conn, log *slog.Logger) error {
 			SubjectTransform: &jetstream.SubjectTransformConfig{Source: event.IngestPrefix + ">", Destination: event.PublicPrefix + ">"},
 			RePublish:        &jetstream.RePublish{Source: event.PublicPrefix + ">", Destination: event.PublicPrefix + ">"},
 			Storage:          jetstream.FileStorage, Retention: jetstream.LimitsPolicy, Discard: jetstream.DiscardOld,
-			MaxAge: 90 * 24 * time.Hour, MaxBytes: 128 << 20, MaxMsgsPerSubject: 1, Duplicates: 10 * time.Minute, AllowDirect: true,
+			MaxAge: keep, MaxBytes: 128 << 20, MaxMsgsPerSubject: 1, Duplicates: 10 * time.Minute, AllowDirect: true,
 		},
 		jetstream.StreamConfig{
 			Name: LiveStream, Description: "outside calls in progress, the last word of each",

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -116,6 +117,8 @@ type Data struct {
 	Attempts   []Attempt     `json:"attempts"`
 	Certain    bool          `json:"certain"`
 	Gaps       []pbx.Gap     `json:"gaps"`
+
+	PBX map[string]string `json:"pbx,omitempty"` // finished calls only
 }
 
 // Caller mirrors pbx.Caller.
@@ -190,6 +193,7 @@ func New(c *pbx.Call, now time.Time) Event {
 			Ring: seconds(c.Ring), Wait: seconds(c.Wait), EndedBy: c.EndedBy,
 			Menu: c.Menu, Forwarded: c.Forwarded, Certain: c.Certain,
 			Attempts: make([]Attempt, 0, len(c.Attempts)), Gaps: append([]pbx.Gap{}, c.Gaps...),
+			PBX: maps.Clone(c.PBX),
 		},
 	}
 	if e.Subject == "" {
@@ -250,7 +254,7 @@ func Decode(b []byte) (*pbx.Call, error) {
 		StartedAt: d.StartedAt.Time, AnsweredAt: d.AnsweredAt.Time, EndedAt: d.EndedAt.Time,
 		Ring: d.Ring.duration(), Wait: d.Wait.duration(), Talk: d.Talk.duration(),
 		AnsweredBy: (*pbx.Answerer)(d.AnsweredBy), EndedBy: d.EndedBy, Voicemail: (*pbx.Mailbox)(d.Voicemail),
-		Menu: d.Menu, Forwarded: d.Forwarded, Certain: d.Certain, Gaps: d.Gaps,
+		Menu: d.Menu, Forwarded: d.Forwarded, Certain: d.Certain, Gaps: d.Gaps, PBX: d.PBX,
 	}
 	if e.Type == Type {
 		c.State = pbx.StateEnded

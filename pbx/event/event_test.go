@@ -91,6 +91,7 @@ func samples() map[string]*pbx.Call {
 		c.Voicemail = &pbx.Mailbox{Mailbox: "101@default", MessageLeft: &yes}
 		c.Queue = &pbx.Queue{Name: "support", Wait: 12100 * time.Millisecond}
 		c.Attempts = []pbx.Attempt{tried(pbx.ResultDeclined, 1500*time.Millisecond, 603, 21)}
+		c.PBX = map[string]string{"Custom:DAYNIGHT0": "INUSE", "NIGHTMODE": "1"}
 	})
 	sample("voicemail_not_known_which", inbound("1795432636.4", pbx.Voicemail, pbx.ReasonRangOut, 31), func(c *pbx.Call) {
 		c.Ring, c.Voicemail, c.Gaps = 20*time.Second, &pbx.Mailbox{}, []pbx.Gap{pbx.GapMachineKind}

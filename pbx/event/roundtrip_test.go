@@ -57,6 +57,9 @@ func randomCall(r *rand.Rand) *pbx.Call {
 		c.Attempts = append(c.Attempts, pbx.Attempt{Endpoint: text(r), Extension: text(r), Name: text(r), Result: pick(r, append([]pbx.Result{""}, pbx.Results...)),
 			Ring: span(r), SIPStatus: r.IntN(700), Q850Cause: r.IntN(128)})
 	}
+	if r.IntN(2) == 0 {
+		c.PBX = map[string]string{"Custom:DAYNIGHT0": pick(r, []string{"INUSE", "NOT_INUSE"}), text(r): text(r) + "."}
+	}
 	for range r.IntN(3) {
 		c.Gaps = append(c.Gaps, pick(r, pbx.Gaps))
 	}

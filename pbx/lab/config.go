@@ -11,7 +11,7 @@ import (
 // seconds of every boot. Those a version does not have are left out.
 var needed = regexp.MustCompile(`^(` + strings.Join([]string{
 	`app_(dial|directed_pickup|playback|queue|read|stack|verbose|voicemail|mixmonitor)`, `bridge_.*`, `chan_pjsip`,
-	`codec_(gsm|ulaw|alaw|resample)`, `format_(gsm|pcm|wav)`, `func_(callerid|channel|cut|dialplan|global|logic|strings|timeout|hangupcause)`,
+	`codec_(gsm|ulaw|alaw|resample)`, `format_(gsm|pcm|wav)`, `func_(callerid|channel|cut|db|devstate|dialplan|global|logic|strings|timeout|hangupcause)`,
 	`pbx_config`, `res_(adsi|agi|ari.*|convert|crypto|hep|hep_pjsip|http_websocket|limit|monitor|musiconhold|mutestream|parking|pjproject|smdi|speech|timing_timerfd|websocket_client)`,
 	`res_pjsip`, `res_pjsip_(acl|authenticator_digest|caller_id|diversion|dlg_options|dtmf_info|endpoint_identifier_ip|header_funcs|mwi|mwi_body_generator|nat|pubsub|refer|registrar|rfc3326|sdp_rtp|session)`,
 	`res_rtp_asterisk`, `res_sorcery_(astdb|config|memory)`, `res_stasis.*`,

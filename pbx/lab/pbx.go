@@ -118,7 +118,38 @@ func (p *PBX) Kill() error {
 }
 
 // Freeze stops Asterisk in its tracks, connections stay open; Thaw undoes it.
-func (p *PBX) Freeze() error { return p.signal(syscall.SIGSTOP) }
+// It returns once the last of its threads stands still.
+func (p *PBX) Freeze() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	cmd, _ := p.process()
+	for deadline := time.Now().Add(20 * time.Second); !stopped(cmd.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%v does not stand still", p.version)
+		}
+	}
+	return nil
+}
+
+// stopped tells whether every thread of a process is (proc_pid_stat(5), field 3).
+func stopped(pid int) bool {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(stats) == 0 {
+		return false
+	}
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			return false
+		}
+		// The name before it is in brackets and may hold anything.
+		if _, state, ok := strings.Cut(string(b[strings.LastIndexByte(string(b), ')'):]), " "); !ok || !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return true
+}
 
 // Thaw lets a frozen Asterisk run on.
 func (p *PBX) Thaw() error { return p.signal(syscall.SIGCONT) }
@@ -246,6 +277,17 @@ func (p *PBX) Stop() error {
 	_ = cmd.Process.Kill()
 	<-exited
 	return fmt.Errorf("%v did not end on SIGTERM", p.version)
+}
+
+// Append adds text to one file of /etc/asterisk, such as pjsip.conf, for what
+// only one test needs; a reload on the CLI takes it into use.
+func (p *PBX) Append(name, text string) error {
+	f, err := os.OpenFile(filepath.Join(p.root, "etc/asterisk", name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("\n" + text)
+	return errors.Join(err, f.Close())
 }
 
 // configure writes everything under /etc/asterisk that the lab depends on.

@@ -77,7 +77,14 @@ var plain = strings.NewReplacer("‘", "'", "’", "'", "‚", "'", "‛", "'", 
 // Normalize replaces typographic characters by their equals in the GSM
 // alphabet, so that counts hold on every transport, and bytes that are no UTF-8
 // by a question mark. Other characters stay.
-func Normalize(s string) string { return plain.Replace(strings.ToValidUTF8(s, "?")) }
+func Normalize(s string) string {
+	for _, r := range s {
+		if septetsOf(r) == 0 || r == '\r' {
+			return plain.Replace(strings.ToValidUTF8(s, "?"))
+		}
+	}
+	return s // most texts
+}
 
 // Foreign returns the first character that GSM-7 cannot carry.
 func Foreign(s string) (r rune, found bool) {
@@ -94,30 +101,47 @@ func Foreign(s string) (r rune, found bool) {
 // segment, and so do the halves of a surrogate pair.
 func Segments(s string) (n int, encoding string) {
 	m := weigh(s)
-	return m.segments(s), m.encoding()
+	return m.segments(), m.encoding()
 }
 
 // A weight is what one pass over a text tells.
 type weight struct {
-	runes, septets, units int
-	foreign               bool // GSM-7 cannot carry it; septets means nothing then
+	septets, units int
+	foreign        bool // GSM-7 cannot carry it; septets and gsm mean nothing then
+	gsm, ucs       int  // segments, if it takes several
 }
 
-func weigh(s string) (w weight) {
-	// ASCII goes byte by byte: most texts are nothing else.
-	i := 0
-	for ; i < len(s) && s[i] < utf8.RuneSelf; i++ {
-		c := int(code[s[i]] >> 8)
-		w.septets += c
-		w.foreign = w.foreign || c == 0
-	}
-	w.runes, w.units = i, i
-	for _, r := range s[i:] {
-		c := septetsOf(r)
-		w.septets += c
-		w.foreign = w.foreign || c == 0
-		w.units += unitsOf(r)
-		w.runes++
+func weigh(s string) weight {
+	w := weight{gsm: 1, ucs: 1}
+	roomGSM, roomUCS := Multi, MultiUCS2
+	for i := 0; i < len(s); {
+		septets, units := 0, 1
+		switch c := s[i]; {
+		case c < utf8.RuneSelf:
+			septets = int(code[c] >> 8)
+			i++
+		case c >= 0xc2 && c < 0xe0 && i+1 < len(s) && s[i+1]&0xc0 == 0x80: // two bytes, as most letters beyond ASCII have
+			if r := int(c&0x1f)<<6 | int(s[i+1]&0x3f); r < len(code) {
+				septets = int(code[r] >> 8)
+			}
+			i += 2
+		default:
+			r, n := utf8.DecodeRuneInString(s[i:])
+			septets, units = septetsOf(r), unitsOf(r)
+			i += n
+		}
+		if septets == 0 {
+			w.foreign = true
+		}
+		w.septets += septets
+		w.units += units
+		// A character that does not fit begins the next segment.
+		if roomGSM -= septets; roomGSM < 0 {
+			w.gsm, roomGSM = w.gsm+1, Multi-septets
+		}
+		if roomUCS -= units; roomUCS < 0 {
+			w.ucs, roomUCS = w.ucs+1, MultiUCS2-units
+		}
 	}
 	return w
 }
@@ -129,24 +153,14 @@ func (w weight) encoding() string {
 	return "GSM-7"
 }
 
-// segments counts. Only where some characters take two places can one of them
-// fail to fit at a segment's end, so only then the text is walked again.
-func (w weight) segments(s string) int {
-	total, single, multi := w.septets, Single, Multi
-	if w.foreign {
-		total, single, multi = w.units, SingleUCS2, MultiUCS2
-	}
+func (w weight) segments() int {
 	switch {
-	case total <= single:
+	case w.foreign && w.units <= SingleUCS2, !w.foreign && w.septets <= Single:
 		return 1
-	case total == w.runes:
-		return (total + multi - 1) / multi
+	case w.foreign:
+		return w.ucs
 	}
-	n := 0
-	for s != "" {
-		n, s = n+1, s[w.cut(s):]
-	}
-	return n
+	return w.gsm
 }
 
 // cut returns how many bytes of s go into its first segment of several.
@@ -183,7 +197,7 @@ func SplitUCS2(s string) []string {
 }
 
 func (w weight) split(s string) []string {
-	n := w.segments(s)
+	n := w.segments()
 	if n == 1 {
 		return []string{s}
 	}

@@ -69,7 +69,8 @@ type Report struct {
 
 // Parse fills v, a pointer to a struct whose fields carry their keys as yaml
 // tags and hold the defaults, from b. Fields may be strings, bools, ints,
-// durations, structs, pointers to these, slices, and maps with string keys; what
+// durations, structs, pointers to these, slices, maps with string keys, and types
+// that read themselves: Scalar, Either, Keyed. What
 // a pointer points to is made with its method Defaults, if it has one. ok
 // is false when b is not YAML at all, so that checking its values is idle.
 // Sort brings the problems into the file's order in the end.
@@ -139,7 +140,10 @@ func (r *Report) Has(p Path) bool { return r.nodes[p] != nil }
 
 // Wrong reports whether p or anything in it has a problem that is no warning.
 func (r *Report) Wrong(p Path) bool {
-	for w := range r.wrong {
+	for w, is := range r.wrong {
+		if !is {
+			continue // a warning
+		}
 		if rest, in := strings.CutPrefix(string(w), string(p)); in && (p == "" || rest == "" || rest[0] == '.' || rest[0] == '[') {
 			return true
 		}
@@ -159,12 +163,21 @@ func (r *Report) Problem(p Path, format string, args ...any) { r.about(p, false,
 // Near reports an error at the first place of the letters near in the value at
 // p, which may span lines; at the value's beginning when they are not found.
 func (r *Report) Near(p Path, src []byte, near, format string, args ...any) {
+	r.near(p, false, src, near, format, args...)
+}
+
+// NearWarning is Near for what works all the same.
+func (r *Report) NearWarning(p Path, src []byte, near, format string, args ...any) {
+	r.near(p, true, src, near, format, args...)
+}
+
+func (r *Report) near(p Path, warning bool, src []byte, near, format string, args ...any) {
 	n := r.nodes[p]
 	if n == nil || near == "" || r.unread[p] {
-		r.Problem(p, format, args...)
+		r.about(p, warning, format, args...)
 		return
 	}
-	r.wrong[p] = true
+	r.wrong[p] = r.wrong[p] || !warning
 	lines := strings.Split(string(src), "\n")
 	end := len(lines) // a value that spans lines ends before the next one
 	for _, other := range r.nodes {
@@ -184,7 +197,7 @@ func (r *Report) Near(p Path, src []byte, near, format string, args ...any) {
 			break
 		}
 	}
-	r.Add(&at, false, format, args...)
+	r.Add(&at, warning, format, args...)
 }
 
 // Warning reports what works all the same.
@@ -225,6 +238,47 @@ func (r *Report) syntax(err error) {
 	r.Problems = append(r.Problems, p)
 }
 
+// A Scalar reads one single value of the file itself: a sum of money, a number
+// or the word "off". Its error is what the admin reads.
+type Scalar interface{ Scalar(value string) error }
+
+// An Either may stand in the file in two ways. It returns what is to be filled,
+// a pointer: one thing where a single value stands, another where keys do.
+type Either interface{ Either(single bool) any }
+
+// Keyed is a map whose keys the admin chooses, in the file's order.
+type Keyed[T any] []Item[T]
+
+// An Item is one key of a Keyed and its value.
+type Item[T any] struct {
+	Key   string
+	Value T
+}
+
+// Get returns the value under key.
+func (k Keyed[T]) Get(key string) (v T, ok bool) {
+	for _, i := range k {
+		if i.Key == key {
+			return i.Value, true
+		}
+	}
+	return v, false
+}
+
+// add makes room for a key's value.
+func (k *Keyed[T]) add(key string) any {
+	*k = append(*k, Item[T]{Key: key})
+	return &(*k)[len(*k)-1].Value
+}
+
+func (k *Keyed[T]) reset() { *k = Keyed[T]{} }
+
+// keyed is every Keyed.
+type keyed interface {
+	add(key string) any
+	reset()
+}
+
 // Bounds against files made to exhaust: aliases of aliases grow without end.
 const (
 	maxDepth = 50
@@ -251,6 +305,9 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	}
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return // "key:" with nothing after it is the default
+	}
+	if v.Type().PkgPath() != "" && r.itself(n, p, v) { // plain types have no methods
+		return
 	}
 	switch {
 	case v.Type() == durationType:
@@ -300,6 +357,29 @@ func (r *Report) decode(n *yaml.Node, p Path, v reflect.Value) {
 	default: // numbers too, as they are written: +12125550100 needs no quotes
 		v.SetString(n.Value)
 	}
+}
+
+// itself lets a type read itself that can.
+func (r *Report) itself(n *yaml.Node, p Path, v reflect.Value) bool {
+	switch self := v.Addr().Interface().(type) {
+	case Scalar:
+		if n.Kind != yaml.ScalarNode {
+			r.cannotRead(n, p, "want a single value here, not a %s", kinds[n.Kind])
+		} else if err := self.Scalar(n.Value); err != nil {
+			r.cannotRead(n, p, "%s", err)
+		}
+	case Either:
+		r.decode(n, p, reflect.ValueOf(self.Either(n.Kind != yaml.MappingNode)).Elem())
+	case keyed:
+		self.reset()
+		r.pairs(n, p, func(key, value *yaml.Node) {
+			r.nodes[p.Key(key.Value)] = value
+			r.decode(value, p.Key(key.Value), reflect.ValueOf(self.add(key.Value)).Elem())
+		})
+	default:
+		return false
+	}
+	return true
 }
 
 var kinds = map[yaml.Kind]string{yaml.MappingNode: "group of keys", yaml.SequenceNode: "list", yaml.ScalarNode: "single value"}
@@ -407,6 +487,11 @@ func DidYouMean(got string, words []string) string {
 		}
 		if d := distance(strings.ToLower(got), strings.ToLower(w)); d < least && d <= len(w)/2 {
 			best, least = w, d
+		}
+	}
+	for i := 0; i < len(words) && best == ""; i++ { // monday for mon, tel for telephone
+		if g, w := strings.ToLower(got), strings.ToLower(words[i]); len(g) <= 64 && len(g) >= 3 && len(w) >= 3 && (strings.HasPrefix(g, w) || strings.HasPrefix(w, g)) {
+			best = words[i]
 		}
 	}
 	if best == "" {

@@ -16,7 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"textback/rules/gsm7"
 )
 
 // Behaviour is what becomes of one submission. The zero value hangs.
@@ -66,6 +67,13 @@ type Text struct {
 	Answered                     int       // HTTP status of the answer that left, 0: none
 	Listed                       time.Time // when a list last held it
 	Clear                        bool      // its Behaviour told the client what became of it
+
+	StatusCallback string    // where receipts go; empty: nowhere
+	Status         string    // what a list says of it: "delivered", unless Deliver said otherwise
+	Code           int       // why it was not delivered
+	Updated        time.Time // when Deliver was last told of it
+	Inbound        bool      // it came from a phone (see Reply)
+	Media          int       // pictures that came with it
 }
 
 // Emulator is an http.Handler. Set its functions before it serves.
@@ -77,9 +85,18 @@ type Emulator struct {
 	// At, if set, is told of each moment and holds the submission there until it returns.
 	At func(m Moment, t Text)
 
-	mu    sync.Mutex
-	texts []*Text // oldest first
-	mute  bool
+	// InboundURL, if set, is called with each Reply, as a number's webhook is.
+	InboundURL string
+	// Reach, if set, tells where a URL of the client's is really called: a public
+	// name may not lead to the client of a test. Signatures are over the URL itself.
+	Reach func(u string) string
+	// OptOuts makes the messaging service's Advanced Opt-Out tell which replies are keywords.
+	OptOuts bool
+
+	mu      sync.Mutex
+	texts   []*Text // oldest first
+	inbound []*Text // the same
+	mute    bool
 }
 
 // New makes an emulator with an account of its own.
@@ -121,6 +138,8 @@ func (e *Emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case user != e.AccountSID || password != e.AuthToken:
 		refuse(w, http.StatusUnauthorized, 20003)
+	case r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, strings.TrimSuffix(e.path("Messages/"), ".json")):
+		e.one(w, r)
 	case r.URL.Path != e.path("Messages"):
 		refuse(w, http.StatusNotFound, 20404)
 	case r.Method == http.MethodPost:
@@ -151,7 +170,8 @@ func (e *Emulator) submit(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	t := &Text{From: f.Get("From"), Service: f.Get("MessagingServiceSid"), To: f.Get("To"), Body: f.Get("Body"), At: time.Now()}
+	t := &Text{From: f.Get("From"), Service: f.Get("MessagingServiceSid"), To: f.Get("To"), Body: f.Get("Body"), At: time.Now(),
+		StatusCallback: f.Get("StatusCallback"), Status: "delivered"}
 	e.mu.Lock()
 	e.texts = append(e.texts, t)
 	t.SID = fmt.Sprintf("SM%032x", len(e.texts))
@@ -203,7 +223,36 @@ func (e *Emulator) change(t *Text, m Moment, f func()) {
 	}
 }
 
-// list answers a query by recipient, newest text first, page by page.
+// one answers with one text.
+func (e *Emulator) one(w http.ResponseWriter, r *http.Request) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.mute {
+		refuse(w, http.StatusServiceUnavailable, 20503)
+		return
+	}
+	for _, t := range e.all() {
+		if r.URL.Path == e.path("Messages/"+t.SID) {
+			answer(w, http.StatusOK, e.message(t, t.Status))
+			return
+		}
+	}
+	refuse(w, http.StatusNotFound, 20404)
+}
+
+// all are the texts that a list can hold, in both directions, newest first.
+func (e *Emulator) all() []*Text {
+	all := slices.Clone(e.inbound)
+	for _, t := range e.texts {
+		if t.Accepted {
+			all = append(all, t)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b *Text) int { return b.At.Compare(a.At) })
+	return all
+}
+
+// list answers a query by recipient and sender, newest text first, page by page.
 func (e *Emulator) list(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	size, err := strconv.Atoi(q.Get("PageSize"))
@@ -220,8 +269,8 @@ func (e *Emulator) list(w http.ResponseWriter, r *http.Request) {
 	found := []map[string]any{}
 	more := false
 	skip := max(page, 0) * size
-	for _, t := range slices.Backward(e.texts) {
-		if !t.Accepted || q.Get("To") != "" && t.To != q.Get("To") {
+	for _, t := range e.all() {
+		if q.Get("To") != "" && t.To != q.Get("To") || q.Get("From") != "" && t.From != q.Get("From") {
 			continue
 		}
 		if skip > 0 {
@@ -232,7 +281,7 @@ func (e *Emulator) list(w http.ResponseWriter, r *http.Request) {
 			break
 		}
 		t.Listed = time.Now()
-		found = append(found, e.message(t, "delivered"))
+		found = append(found, e.message(t, t.Status))
 	}
 	uri := func(page int) string {
 		v := maps.Clone(q)
@@ -253,17 +302,27 @@ func (e *Emulator) list(w http.ResponseWriter, r *http.Request) {
 
 // message is Twilio's Message resource.
 func (e *Emulator) message(t *Text, status string) map[string]any {
-	created := t.At.UTC().Format(time.RFC1123Z)
+	created, updated := t.At.UTC().Format(time.RFC1123Z), t.At.UTC().Format(time.RFC1123Z)
+	if !t.Updated.IsZero() {
+		updated = t.Updated.UTC().Format(time.RFC1123Z)
+	}
+	segments, _ := gsm7.Segments(t.Body)
 	m := map[string]any{
 		"account_sid": e.AccountSID, "api_version": "2010-04-01", "sid": t.SID, "to": t.To, "from": null(t.From), "body": t.Body,
 		"messaging_service_sid": null(t.Service), "direction": "outbound-api", "status": status, "num_media": "0",
-		"num_segments": strconv.Itoa(1 + (utf8.RuneCountInString(t.Body)-1)/160), "price": nil, "price_unit": "USD",
-		"error_code": nil, "error_message": nil, "date_created": created, "date_updated": created, "date_sent": nil,
+		"num_segments": strconv.Itoa(segments), "price": nil, "price_unit": "USD",
+		"error_code": nil, "error_message": nil, "date_created": created, "date_updated": updated, "date_sent": nil,
 		"uri":              e.path("Messages/" + t.SID),
 		"subresource_uris": map[string]any{"media": e.path("Messages/" + t.SID + "/Media")},
 	}
 	if status != "queued" {
 		m["date_sent"] = created
+	}
+	if t.Inbound {
+		m["direction"], m["num_media"] = "inbound", strconv.Itoa(t.Media)
+	}
+	if t.Code != 0 {
+		m["error_code"], m["error_message"] = t.Code, "emulated"
 	}
 	return m
 }

@@ -112,8 +112,10 @@ get-url = "%s/reply?from=%%p&to=%%P&text=%%b&charset=%%C&coding=%%c"
 	k.hook = hook.URL + "/receipt?type=%d&id="
 	t.Cleanup(func() {
 		if t.Failed() {
-			b, _ := os.ReadFile(filepath.Join(k.dir, "bearerbox.log"))
-			t.Logf("bearerbox:\n%s", b[max(0, len(b)-4000):])
+			for _, box := range []string{"bearerbox", "smsbox"} {
+				b, _ := os.ReadFile(filepath.Join(k.dir, box+".log"))
+				t.Logf("%s:\n%s", box, b[max(0, len(b)-3000):])
+			}
 		}
 	})
 	for i, box := range []string{"bearerbox", "smsbox"} {
@@ -134,20 +136,22 @@ get-url = "%s/reply?from=%%p&to=%%P&text=%%b&charset=%%C&coding=%%c"
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		})
-		addr := "127.0.0.1:" + ports[1+i]
-		until(t, box+" listens", func() bool {
-			if box == "smsbox" { // it accepts connections before it serves them
-				resp, err := http.Get("http://" + addr + "/")
+		until(t, box+" is there", func() bool {
+			if i == 0 {
+				c, err := net.Dial("tcp", "127.0.0.1:"+ports[1])
 				if err == nil {
-					resp.Body.Close()
+					c.Close()
 				}
 				return err == nil
 			}
-			c, err := net.Dial("tcp", addr)
-			if err == nil {
-				c.Close()
+			// It listens before bearerbox knows it, and a text that comes in between kills it.
+			resp, err := http.Get("http://127.0.0.1:" + ports[0] + "/status.txt?password=x")
+			if err != nil {
+				return false
 			}
-			return err == nil
+			defer resp.Body.Close()
+			b, _ := io.ReadAll(resp.Body)
+			return strings.Contains(string(b), "smsbox:")
 		})
 	}
 	until(t, "Kannel is bound", func() bool { return s.Bound() })

@@ -37,10 +37,10 @@ type session struct {
 	done    chan struct{} // closed when the reader has ended
 
 	writing sync.Mutex
-	seq     uint32
-	buf     []byte
 
 	mu      sync.Mutex
+	seq     uint32
+	next    *batch          // what the next write takes along; nil: nothing yet
 	waiting map[uint32]call // requests without an answer
 	err     error           // why it ended
 }
@@ -112,15 +112,11 @@ func (s *session) request(ctx context.Context, c pdu.Command, body []byte, timeo
 	}
 }
 
-// send numbers a command and writes it.
+// send numbers a command and writes it. Commands of several goroutines go out in one
+// write: while one of them writes, the others gather.
 func (s *session) send(c pdu.Command, body []byte, w call) (seq uint32, sent bool, err error) {
-	s.writing.Lock()
-	defer s.writing.Unlock()
 	s.mu.Lock()
-	if err = s.err; err == nil && c == pdu.SubmitSM && !stillOpen(s.conn) {
-		err = errClosed
-	}
-	if err != nil {
+	if err = s.err; err != nil {
 		s.mu.Unlock()
 		return 0, false, err
 	}
@@ -131,23 +127,55 @@ func (s *session) send(c pdu.Command, body []byte, w call) (seq uint32, sent boo
 	}
 	seq = s.seq
 	s.waiting[seq] = w
-	s.mu.Unlock()
-	sent, err = s.write(pdu.PDU{Command: c, Seq: seq, Body: body})
-	if err != nil {
-		s.forget(seq)
+	if s.next == nil {
+		s.next = &batch{}
 	}
-	return seq, sent, err
+	b := s.next
+	b.octets = pdu.PDU{Command: c, Seq: seq, Body: body}.Append(b.octets)
+	end := len(b.octets)
+	s.mu.Unlock()
+
+	s.writing.Lock()
+	if !b.over {
+		s.mu.Lock()
+		s.next = nil
+		s.mu.Unlock()
+		b.over = true
+		if stillOpen(s.conn) {
+			b.n, b.maybe, b.err = s.write(b.octets)
+		} else {
+			b.err = errClosed
+			s.end(errClosed)
+		}
+	}
+	s.writing.Unlock()
+	// What left before a failure has left: its answer may have come, and is waited for in vain
+	// at the worst.
+	if b.err == nil || b.n >= end {
+		return seq, true, nil
+	}
+	s.forget(seq)
+	return 0, b.maybe, b.err
 }
 
-// write writes p; s.writing must be held. A PDU of which the last octet did not leave
+// batch is what one write takes along. s.mu guards octets until the batch is
+// over, s.writing the rest.
+type batch struct {
+	octets []byte
+	over   bool  // it was written, or never will be
+	n      int   // octets that left
+	maybe  bool  // more may have
+	err    error // why not all did
+}
+
+// write writes octets; s.writing must be held. A PDU of which the last octet did not leave
 // was not sent: without it the SMSC has no PDU, and the connection ends here. Under
 // TLS it cannot be told how much left.
-func (s *session) write(p pdu.PDU) (sent bool, err error) {
-	s.buf = p.Append(s.buf[:0])
+func (s *session) write(octets []byte) (n int, maybe bool, err error) {
 	_ = s.conn.SetWriteDeadline(time.Now().Add(s.t.opt.AnswerTimeout))
-	n, err := s.conn.Write(s.buf)
+	n, err = s.conn.Write(octets)
 	if err == nil {
-		return true, nil
+		return n, false, nil
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
@@ -155,7 +183,7 @@ func (s *session) write(p pdu.PDU) (sent bool, err error) {
 	}
 	s.end(err)
 	_, secure := s.conn.(*tls.Conn)
-	return secure || n == len(s.buf), err
+	return n, secure, err
 }
 
 // answer writes a response; its failure ends the session, which is all that can be done.
@@ -164,9 +192,13 @@ func (s *session) answer(p pdu.PDU, status pdu.Status) {
 	if p.Command == pdu.DeliverSM || p.Command == pdu.DataSM {
 		body = []byte{0} // message_id, which must be empty (4.6.2)
 	}
+	s.say(p.Answer(status, body))
+}
+
+func (s *session) say(p pdu.PDU) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	_, _ = s.write(p.Answer(status, body))
+	_, _, _ = s.write(p.Append(nil))
 }
 
 func (s *session) forget(seq uint32) {
@@ -219,9 +251,7 @@ func (s *session) read() {
 			}
 		case p.Command == pdu.AlertNotify, p.Command == pdu.Outbind:
 		default:
-			s.writing.Lock()
-			_, _ = s.write(pdu.PDU{Command: pdu.GenericNack, Status: pdu.InvalidCommand, Seq: p.Seq})
-			s.writing.Unlock()
+			s.say(pdu.PDU{Command: pdu.GenericNack, Status: pdu.InvalidCommand, Seq: p.Seq})
 		}
 	}
 }

@@ -310,7 +310,20 @@ func TestBusyInbox(t *testing.T) {
 	}
 }
 
-// The pauses between attempts grow, and begin anew after a session that lasted.
+// A session that lasted starts the pauses anew: after fifteen doublings they would take minutes.
+func TestPausesBeginAnew(t *testing.T) {
+	s := listen(t)
+	opt := options(t, s.Addr())
+	opt.MaxPause, opt.Settled = time.Hour, time.Nanosecond
+	tr := transport(t, opt)
+	keep(t, tr, &inbox{})
+	for i := range 15 {
+		until(t, "bound again", func() bool { return len(s.Binds()) == i+1 && s.Bound() })
+		s.Drop()
+	}
+}
+
+// The pauses between attempts grow.
 func TestPauses(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

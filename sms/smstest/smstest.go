@@ -246,6 +246,15 @@ func (h *Harness) taken(t *testing.T) {
 			continue
 		}
 		r, err := h.submit(t, tr, h.message("job-"+strings.ReplaceAll(name, " ", "-"), body))
+		if d, ok := tr.(sms.Declarer); ok {
+			if n, _ := gsm7.Segments(body); d.Traits().MaxSegments > 0 && n > d.Traits().MaxSegments {
+				// Too long for this way: refused definitely, and nothing of it goes out.
+				if class := sms.ClassOf(err); err == nil || class == sms.Ambiguous || class.Retryable() || len(p.Taken()) != len(want) {
+					t.Errorf("%s: %d segments of at most %d: %v, %d taken", name, n, d.Traits().MaxSegments, err, len(p.Taken())-len(want))
+				}
+				continue
+			}
+		}
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue

@@ -176,7 +176,6 @@ func TestGammuFates(t *testing.T) {
 		return in.last() == sms.DeliveryReceipt{ProviderID: "job-1", MessageID: "job-1", Delivery: sms.EnRoute, Code: "sent", At: in.last().At}
 	})
 	stop()
-	_ = tr.Close()
 	tr = open(t, opt)
 	begin(t, tr, in)
 	if _, err := tr.Submit(t.Context(), text("job-1", "hello")); err != nil {

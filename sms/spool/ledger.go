@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"syscall"
 	"time"
 )
 
@@ -38,9 +39,10 @@ func blind(id, to string) string {
 
 // A ledger knows which texts were handed over.
 type ledger struct {
-	f   *os.File
-	cut bool // the last line may be cut off
-	all map[string]entry
+	f    *os.File
+	lock *os.File
+	cut  bool // the last line may be cut off
+	all  map[string]entry
 }
 
 // keep is how long a text is known: the outbox asks again for minutes, reports
@@ -49,6 +51,20 @@ const keep = 60 * 24 * time.Hour
 
 func openLedger(path string) (*ledger, error) {
 	l := &ledger{all: map[string]entry{}}
+	// Two processes would each know half of what was handed over.
+	lock, err := os.OpenFile(path+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("spool's state file: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, errors.New("spool's state file: another process has it open")
+	}
+	defer func() {
+		if l.lock == nil {
+			lock.Close()
+		}
+	}()
 	b, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("spool's state file: %w", err)
@@ -85,6 +101,7 @@ func openLedger(path string) (*ledger, error) {
 	if l.f, err = os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return nil, fmt.Errorf("spool's state file: %w", err)
 	}
+	l.lock = lock
 	return l, nil
 }
 
@@ -120,4 +137,4 @@ func (l *ledger) byRef(ref, to string) (found entry, ok bool) {
 	return found, ok
 }
 
-func (l *ledger) close() error { return l.f.Close() }
+func (l *ledger) close() error { return errors.Join(l.f.Close(), l.lock.Close()) }

@@ -24,24 +24,45 @@ const maxFile = 256 << 10
 
 // Run looks at the directories until ctx ends.
 func (t *Transport) Run(ctx context.Context, in sms.Inbox) error {
-	t.mu.Lock()
-	t.running = true
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		t.running = false
-		t.mu.Unlock()
-	}()
 	tick := time.NewTicker(t.opt.Poll)
 	defer tick.Stop()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.ledger != nil {
+			_ = t.ledger.close()
+			t.ledger = nil
+		}
+	}()
 	for {
-		t.look(ctx, in)
+		if t.open() {
+			t.look(ctx, in)
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
 	}
+}
+
+// open opens the state file if it is not open yet.
+func (t *Transport) open() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ledger != nil {
+		return true
+	}
+	l, err := openLedger(t.opt.StateFile)
+	if err != nil {
+		if !t.said["state"] {
+			t.said["state"] = true
+			t.opt.Log.Error("no text can be sent: the spool's state file cannot be opened", "error", err)
+		}
+		return false
+	}
+	t.ledger = l
+	return true
 }
 
 // look goes through all directories once. What cannot be read is told of once,

@@ -60,15 +60,15 @@ type Options struct {
 type Transport struct {
 	opt Options
 
-	mu      sync.Mutex
-	running bool
-	ledger  *ledger
-	said    map[string]bool   // problems that were told of
-	sizes   map[string]int64  // of files in Incoming at the last look
-	looked  map[string]string // files in Sent and Failed that are settled, and of which text
+	mu     sync.Mutex
+	ledger *ledger           // nil while nothing runs
+	said   map[string]bool   // problems that were told of
+	sizes  map[string]int64  // of files in Incoming at the last look
+	looked map[string]string // files in Sent and Failed that are settled, and of which text
 }
 
-// Open reads the state file. Directories are looked at by Check and Run.
+// Open checks the options. Directories are looked at by Check, and the state file
+// is opened by Run.
 func Open(opt Options) (*Transport, error) {
 	if opt.Kind != Smstools && opt.Kind != Gammu {
 		return nil, fmt.Errorf("unknown kind of spool %q", opt.Kind)
@@ -87,18 +87,7 @@ func Open(opt Options) (*Transport, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	l, err := openLedger(opt.StateFile)
-	if err != nil {
-		return nil, err
-	}
-	return &Transport{opt: opt, ledger: l, said: map[string]bool{}, sizes: map[string]int64{}, looked: map[string]string{}}, nil
-}
-
-// Close closes the state file.
-func (t *Transport) Close() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ledger.close()
+	return &Transport{opt: opt, said: map[string]bool{}, sizes: map[string]int64{}, looked: map[string]string{}}, nil
 }
 
 // Traits declares what a spool can do.
@@ -115,7 +104,7 @@ func (t *Transport) Traits() sms.Traits {
 func (t *Transport) HonoursID() bool { return true }
 
 // Check tells what about the directories cannot work.
-func (t *Transport) Check() error { return Check(t.opt) }
+func (t *Transport) Check(context.Context) error { return Check(t.opt) }
 
 // Check is Transport.Check before there is a Transport.
 func Check(opt Options) error {
@@ -180,7 +169,7 @@ func (t *Transport) Submit(_ context.Context, m sms.Message) (sms.Receipt, error
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !t.running {
+	if t.ledger == nil {
 		return fail(sms.Transient, errDown)
 	}
 	n, encoding := gsm7.Segments(m.Body)

@@ -65,7 +65,7 @@ func TestCrash(t *testing.T) {
 			opt := folders(t, Smstools)
 			c.before(opt)
 			tr := open(t, opt)
-			begin(t, tr, &box{})
+			stop := begin(t, tr, &box{})
 			for range 2 {
 				if r, err := tr.Submit(t.Context(), text(id, "x")); err != nil || r.ProviderID != id {
 					t.Fatal(r, err)
@@ -74,11 +74,18 @@ func TestCrash(t *testing.T) {
 			if got := placedFiles(t, opt); len(got) != c.want || c.want == 1 && got[0] != "textback-job-1" {
 				t.Errorf("in the outgoing directory: %v", got)
 			}
-			_ = tr.Close()
-			again := open(t, opt) // what was noted can be read by the next one
-			if e, ok := again.ledger.get(id); !ok || e.State == "" {
+			if _, err := openLedger(opt.StateFile); err == nil {
+				t.Error("two have the state file open")
+			}
+			stop()
+			again, err := openLedger(opt.StateFile) // what was noted can be read by the next one
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, ok := again.get(id); !ok || e.State == "" {
 				t.Errorf("not noted: %+v", e)
 			}
+			_ = again.close()
 		})
 	}
 }

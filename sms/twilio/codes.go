@@ -47,6 +47,7 @@ var codes = map[string]meaning{
 	"21603": {sms.Misconfigured, "there is no sender: set from or messaging_service_sid"},
 	"21606": {sms.Misconfigured, "the sender is not a text-capable number of this account"},
 	"21608": {sms.Misconfigured, "a trial account texts verified numbers only: upgrade it"},
+	"21609": {sms.Misconfigured, "the provider cannot call the URL for receipts: check the webhooks' public_url"},
 	"21659": {sms.Misconfigured, "the sender is not a number of this provider"},
 	"21660": {sms.Misconfigured, "the sender is not a number of this account"},
 	"21661": {sms.Misconfigured, "the sender cannot send texts"},

@@ -2,6 +2,8 @@ package twilio
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -59,6 +61,31 @@ func TestEmulatorKeepsToProvidersDocument(t *testing.T) {
 	}
 	if err := transport(t, base, patient, account).Check(t.Context()); err != nil {
 		t.Error(err)
+	}
+
+	// Texts from phones, on several pages, and what became of ours.
+	for range pollPage + 3 {
+		if _, err := e.Arrive(t.Context(), emulator.Text{From: testTo, To: testFrom, Body: testBody, Media: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	texts := e.Texts()
+	taken := texts[slices.IndexFunc(texts, func(x emulator.Text) bool { return x.Accepted })].SID
+	if err := e.Deliver(t.Context(), taken, "undelivered", 30006); err != nil {
+		t.Fatal(err)
+	}
+	tr := transport(t, base, patient, account)
+	in := &store{}
+	p := &poller{t: tr, in: in, known: map[string]string{}, created: map[string]time.Time{}, pending: map[string]*pending{}}
+	p.must(t)
+	if len(in.inbound) != pollPage+3 || in.inbound[0].Body != testBody || in.inbound[0].Media != 1 {
+		t.Errorf("%d texts: %+v", len(in.inbound), in.inbound)
+	}
+	if m, found, err := tr.message(t.Context(), taken); err != nil || !found || m.Status != "undelivered" || m.ErrorCode != "30006" {
+		t.Errorf("one text: %+v, %v, %v", m, found, err)
+	}
+	if _, found, err := tr.message(t.Context(), "SM"+strings.Repeat("f", 32)); found {
+		t.Errorf("a text that is not there: %v", err)
 	}
 
 	// That Prism does check answers.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/once"
 )
 
 const (
@@ -67,12 +68,14 @@ func (t *Transport) Fate(ctx context.Context, m sms.Message) (sms.Receipt, bool,
 // listed is what is read of a message in the provider's list.
 type listed struct {
 	result
-	Direction           string  `json:"direction"`
-	To                  string  `json:"to"`
-	From                *string `json:"from"`
-	MessagingServiceSID *string `json:"messaging_service_sid"`
-	Body                string  `json:"body"`
-	DateCreated         string  `json:"date_created"`
+	Direction           string    `json:"direction"`
+	To                  string    `json:"to"`
+	From                *string   `json:"from"`
+	MessagingServiceSID *string   `json:"messaging_service_sid"`
+	Body                string    `json:"body"`
+	DateCreated         string    `json:"date_created"`
+	DateUpdated         string    `json:"date_updated"`
+	NumMedia            once.Word `json:"num_media"`
 }
 
 // FateSince asks what became of m, submitted at attempted by this host's
@@ -89,29 +92,19 @@ type listed struct {
 // The list is asked by recipient only. Its filter by date looks at the date of
 // sending, which a text still in the queue does not have.
 func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time.Time) (sms.Receipt, bool, error) {
-	a, err := t.do(ctx, http.MethodGet, t.messagesURL(url.Values{"To": {m.To}, "PageSize": {strconv.Itoa(fatePage)}}), nil)
+	l, err := t.list(ctx, url.Values{"To": {m.To}, "PageSize": {strconv.Itoa(fatePage)}})
 	if err != nil {
 		return sms.Receipt{}, false, fmt.Errorf("twilio: ask for fate: %w", err)
 	}
-	if a.status != http.StatusOK {
-		return sms.Receipt{}, false, fmt.Errorf("twilio: ask for fate: HTTP %d", a.status)
-	}
-	var list struct {
-		Messages    []listed `json:"messages"`
-		NextPageURI *string  `json:"next_page_uri"`
-	}
-	if err := json.Unmarshal(a.body, &list); err != nil || list.Messages == nil {
-		return sms.Receipt{}, false, errors.New("twilio: ask for fate: not a list of messages")
-	}
-	if !a.date.IsZero() {
-		attempted = attempted.Add(a.date.Sub(t.opt.Now())) // by the provider's clock
+	if !l.date.IsZero() {
+		attempted = attempted.Add(l.date.Sub(t.opt.Now())) // by the provider's clock
 	}
 	from, to := attempted.Add(-fateSlack), attempted.Add(fateWindow)
 
 	key, sender := t.sender(m)
 	var matches []listed
 	oldest := to
-	for _, r := range list.Messages {
+	for _, r := range l.messages {
 		created, err := mail.ParseDate(r.DateCreated)
 		if err != nil {
 			return sms.Receipt{}, false, fmt.Errorf("%w: a message without a date of creation", ErrCannotTell)
@@ -119,7 +112,7 @@ func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time
 		if created.Before(oldest) {
 			oldest = created
 		}
-		if created.Before(from) || created.After(to) || clean(string(r.SID)) == "" || r.To != m.To || !strings.HasPrefix(r.Direction, "outbound") {
+		if created.Before(from) || created.After(to) || r.SID.Clean() == "" || r.To != m.To || !strings.HasPrefix(r.Direction, "outbound") {
 			continue
 		}
 		have := r.From
@@ -132,8 +125,8 @@ func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time
 		matches = append(matches, r)
 	}
 	switch {
-	case list.NextPageURI != nil && *list.NextPageURI != "" && !oldest.Before(from):
-		return sms.Receipt{}, false, fmt.Errorf("%w: more than %d texts to one recipient since the attempt", ErrCannotTell, len(list.Messages))
+	case l.next != nil && !oldest.Before(from):
+		return sms.Receipt{}, false, fmt.Errorf("%w: more than %d texts to one recipient since the attempt", ErrCannotTell, len(l.messages))
 	case len(matches) == 0:
 		return sms.Receipt{}, false, fmt.Errorf("%w: no text like it is listed", ErrCannotTell)
 	case len(matches) > 1:
@@ -141,7 +134,7 @@ func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time
 	}
 	r := matches[0]
 	n, _ := strconv.Atoi(string(r.NumSegments))
-	return sms.Receipt{ProviderID: string(r.SID), Segments: max(n, 0), Status: clean(string(r.Status))}, true, nil
+	return sms.Receipt{ProviderID: string(r.SID), Segments: max(n, 0), Status: r.Status.Clean()}, true, nil
 }
 
 // Check asks the provider for one message of the list, to see that it can be
@@ -149,25 +142,25 @@ func (t *Transport) FateSince(ctx context.Context, m sms.Message, attempted time
 // *sms.Error, in words for an admin.
 func (t *Transport) Check(ctx context.Context) error {
 	// The list, not the account: a standard API key may not read the account.
-	a, err := t.do(ctx, http.MethodGet, t.messagesURL(url.Values{"PageSize": {"1"}}), nil)
+	a, err := t.http.Do(ctx, t.as(once.Get(t.messagesURL(url.Values{"PageSize": {"1"}}))))
 	if err != nil {
 		return failure(sms.Transient, "", fmt.Errorf("check: %w", err))
 	}
 	var r struct {
-		Code     word            `json:"code"`
+		Code     once.Word       `json:"code"`
 		Messages json.RawMessage `json:"messages"`
 	}
-	readable := json.Unmarshal(a.body, &r) == nil
-	if a.status == http.StatusOK {
+	readable := json.Unmarshal(a.Body, &r) == nil
+	if a.Status == http.StatusOK {
 		if !readable || r.Messages == nil {
 			return failure(sms.Misconfigured, "", errors.New("check: HTTP 200, but not from a Messages resource: check base_url"))
 		}
 		return nil
 	}
-	code := clean(string(r.Code))
-	class := classify(a.status, code)
+	code := r.Code.Clean()
+	class := classify(a.Status, code)
 	if class == sms.Ambiguous {
 		class = sms.Transient // nothing was submitted
 	}
-	return failure(class, code, fmt.Errorf("check: HTTP %d: %s", a.status, t.advice(code)))
+	return failure(class, code, fmt.Errorf("check: HTTP %d: %s", a.Status, t.advice(code)))
 }

@@ -71,7 +71,7 @@ func TestFate(t *testing.T) {
 				w.Header().Set("Date", attempted.Add(time.Minute).Format(http.TimeFormat))
 				answer := fields{"messages": c.page, "next_page_uri": nil}
 				if c.more {
-					answer["next_page_uri"] = "/2010-04-01/next"
+					answer["next_page_uri"] = "/2010-04-01/next?Page=1"
 				}
 				json.NewEncoder(w).Encode(answer)
 			})

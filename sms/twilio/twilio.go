@@ -1,12 +1,8 @@
 // Package twilio is in charge of handing texts to Twilio, or to any provider
 // that speaks Twilio's 2010-04-01 Messages resource under another base URL.
 //
-// The provider takes no idempotency key, so everything here serves one
-// question: may the text be on its way? Each Submit uses a connection of its
-// own and one HTTP/1.1 request. A reused connection that the provider closes
-// in the same moment leaves a POST without an answer, and net/http resends
-// requests it believes repeatable; a fresh connection has neither trouble, and
-// its cost, one TLS handshake a text, is nothing at an office's pace.
+// The provider takes no idempotency key, so every text is one request of package
+// once, and everything here serves one question: may the text be on its way?
 package twilio
 
 import (
@@ -14,11 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
-	"net/http/httptrace"
-	"net/netip"
+	"log/slog"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -27,17 +19,19 @@ import (
 	"time"
 
 	"textback/sms"
+	"textback/sms/hook"
+	"textback/sms/once"
 )
 
 // DefaultBaseURL is Twilio's own API.
 const DefaultBaseURL = "https://api.twilio.com"
 
 const (
-	defaultConnectTimeout = 10 * time.Second
-	defaultAnswerTimeout  = 30 * time.Second
-
-	// An answer is about 1 KB, a page of the message list about 50 KB.
-	maxAnswer = 1 << 20
+	// A text has at most 1600 characters, which is ten whole segments of GSM-7
+	// and more of UCS-2.
+	maxSegments = 10
+	// A page of the message list is about 1 KB a text, ten at worst.
+	maxAnswer = 4 << 20
 )
 
 // Options say which account sends, and how. Either AuthToken, or APIKeySID and
@@ -65,6 +59,28 @@ type Options struct {
 	ConnectTimeout time.Duration // to a usable connection, TLS included; zero is 10 s
 	AnswerTimeout  time.Duration // from the request to the whole answer; zero is 30 s
 
+	// PublicURL is where the provider reaches the Webhook handler, such as
+	// https://sms.example.com/textback/twilio; empty: nowhere. Every text then asks
+	// for receipts to be sent there.
+	PublicURL string
+	// WebhookToken is what the provider signs its requests to us with. The default is the
+	// AuthToken. With an API key, or where the provider has a signing key of its own, it must be set.
+	WebhookToken string
+
+	// Poll is how often the list of texts is asked for what came in; zero: never.
+	// Beside a PublicURL it finds what came while the URL could not be reached.
+	Poll     time.Duration
+	Lookback time.Duration // how far back the first poll looks; zero is 72 h
+	// Numbers are those of the office. Texts to and from others of the account's are left
+	// out of a poll; without any, all are taken for the office's.
+	Numbers []string
+
+	// AnswersStop: the provider confirms STOP and answers HELP by itself. Twilio does
+	// for all but short codes, unless it was asked to leave that to the account.
+	AnswersStop bool
+
+	// Log is told when polling fails and when it works again; nil: nobody is.
+	Log *slog.Logger
 	// Now is time.Now when nil.
 	Now func() time.Time
 }
@@ -75,7 +91,7 @@ type Transport struct {
 	base     *url.URL
 	user     string
 	password string
-	http     *http.Transport
+	http     *once.Client
 
 	mu       sync.Mutex
 	attempts map[string]time.Time // when the last Submit of a Message.ID began, for Fate
@@ -94,15 +110,9 @@ func New(opt Options) (*Transport, error) {
 		opt.BaseURL = DefaultBaseURL
 	}
 	opt.BaseURL = strings.TrimSuffix(opt.BaseURL, "/")
-	base, err := url.Parse(opt.BaseURL)
-	if err != nil || base.Host == "" || (base.Scheme != "https" && base.Scheme != "http") {
-		return nil, errors.New("twilio: base URL: want https://host, with a path in front of /2010-04-01 if the provider has one")
-	}
-	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, errors.New("twilio: base URL: credentials, query and fragment do not belong in it")
-	}
-	if base.Scheme == "http" && !loopback(base.Hostname()) {
-		return nil, fmt.Errorf("twilio: base URL http://%s: credentials would travel in the clear: use https://", base.Host)
+	base, err := once.BaseURL(opt.BaseURL, false)
+	if err != nil {
+		return nil, fmt.Errorf("twilio: base URL: %w", err)
 	}
 	// Compatible providers have account ids of other shapes; one with a slash would change the path.
 	if opt.AccountSID == "" || strings.ContainsAny(opt.AccountSID, "/?#% \t\r\n") {
@@ -126,38 +136,41 @@ func New(opt Options) (*Transport, error) {
 	if opt.Validity < 0 || opt.Validity > 10*time.Hour || opt.Validity%time.Second != 0 {
 		return nil, fmt.Errorf("twilio: validity %s: want whole seconds, at most 10h", opt.Validity)
 	}
-	if t.opt.ConnectTimeout <= 0 {
-		t.opt.ConnectTimeout = defaultConnectTimeout
+	if opt.PublicURL != "" {
+		if t.opt.PublicURL, err = hook.PublicURL(opt.PublicURL); err != nil {
+			return nil, fmt.Errorf("twilio: public URL: %w", err)
+		}
+		if t.opt.WebhookToken == "" {
+			t.opt.WebhookToken = opt.AuthToken
+		}
+		if t.opt.WebhookToken == "" {
+			return nil, errors.New("twilio: webhooks are signed with the account's auth token, not with the API key: the webhook token is needed too")
+		}
 	}
-	if t.opt.AnswerTimeout <= 0 {
-		t.opt.AnswerTimeout = defaultAnswerTimeout
+	if opt.Poll < 0 || opt.Lookback < 0 {
+		return nil, errors.New("twilio: poll and look back: not before now")
+	}
+	if t.opt.Lookback == 0 {
+		t.opt.Lookback = defaultLookback
 	}
 	if t.opt.Now == nil {
 		t.opt.Now = time.Now
 	}
-	// do's timer ends the wait. net/http goes on dialling behind its back; these
-	// end that too, without ever speaking first.
-	backstop := 2 * t.opt.ConnectTimeout
-	http1 := new(http.Protocols)
-	http1.SetHTTP1(true) // HTTP/2 requests are resent after GOAWAY and REFUSED_STREAM
-	t.http = &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: backstop}).DialContext,
-		TLSHandshakeTimeout:    backstop,
-		DisableKeepAlives:      true,
-		DisableCompression:     true,
-		MaxResponseHeaderBytes: 64 << 10,
-		Protocols:              http1,
-	}
+	t.http = once.New(once.Options{ConnectTimeout: opt.ConnectTimeout, AnswerTimeout: opt.AnswerTimeout, MaxAnswer: maxAnswer})
 	return t, nil
 }
 
-func loopback(host string) bool {
-	if host == "localhost" {
-		return true
+// Traits tells how replies and receipts arrive.
+func (t *Transport) Traits() sms.Traits {
+	tr := sms.Traits{Name: "twilio", Replies: sms.NoReplies, Receipts: t.opt.PublicURL != "" || t.opt.Poll > 0,
+		MaxSegments: maxSegments, AnswersStop: t.opt.AnswersStop}
+	switch {
+	case t.opt.PublicURL != "":
+		tr.Replies = sms.ByWebhook
+	case t.opt.Poll > 0:
+		tr.Replies = sms.ByPoll
 	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
+	return tr
 }
 
 // Submit hands m to the provider in one attempt. Its errors are *sms.Error. A
@@ -174,17 +187,13 @@ func (t *Transport) Submit(ctx context.Context, m sms.Message) (sms.Receipt, err
 	if t.opt.Validity > 0 {
 		form.Set("ValidityPeriod", strconv.Itoa(int(t.opt.Validity/time.Second)))
 	}
+	if u := hook.StatusURL(t.opt.PublicURL, m.ID); u != "" {
+		form.Set("StatusCallback", u)
+	}
 	t.remember(m.ID)
-	a, err := t.do(ctx, http.MethodPost, t.messagesURL(nil), form)
-	if err != nil {
-		if !a.sent {
-			return sms.Receipt{}, failure(sms.Transient, "", fmt.Errorf("submit: before anything was sent: %w", err))
-		}
-		if a.status == 0 {
-			return sms.Receipt{}, failure(sms.Ambiguous, "", fmt.Errorf("submit: no answer: %w", err))
-		}
-		// The status came, its body did not: a refusal is known by its status alone.
-		a.body = nil
+	a, lost := t.http.Submit(ctx, t.as(once.Form(t.messagesURL(nil), form)))
+	if lost != nil {
+		return sms.Receipt{}, failure(lost.Class, "", fmt.Errorf("submit: %w", lost.Err))
 	}
 	return t.verdict(a)
 }
@@ -204,129 +213,49 @@ func (t *Transport) sender(m sms.Message) (key, value string) {
 	return "From", from
 }
 
-// answer is what came back, as far as it came.
-type answer struct {
-	sent   bool // bytes of the request may have left
-	status int  // 0: no answer
-	date   time.Time
-	body   []byte
-}
+// as puts the account's credentials on r.
+func (t *Transport) as(r *once.Request) *once.Request { return r.Basic(t.user, t.password) }
 
-// do makes one request on a connection of its own. With an error, answer says
-// how far it came. The error names no address, credential, number or text.
-func (t *Transport) do(ctx context.Context, method string, u *url.URL, form url.Values) (answer, error) {
-	var a answer
-	// The deadline of the whole exchange starts again when the connection is
-	// there, so that a slow connect does not shorten the wait for the answer.
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	timer := time.AfterFunc(t.opt.ConnectTimeout, func() { cancel(errConnectTimeout) })
-	defer func() { timer.Stop() }()
+func (t *Transport) messagesURL(query url.Values) string { return t.resource("Messages", query) }
 
-	// GotConn is the border: before it nothing of the request has been
-	// written, after it nobody can tell. It runs on this goroutine, before the
-	// write, and not at all for a CONNECT to a proxy.
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(httptrace.GotConnInfo) {
-		a.sent = true
-		if timer.Stop() {
-			timer = time.AfterFunc(t.opt.AnswerTimeout, func() { cancel(errAnswerTimeout) })
-		}
-	}})
-
-	var body io.Reader
-	if form != nil {
-		body = strings.NewReader(form.Encode())
-	}
-	req, err := http.NewRequestWithContext(ctx, method, u.String(), body)
-	if err != nil {
-		return a, errors.New("the base URL cannot be requested")
-	}
-	// Without GetBody, and without an Idempotency-Key header, net/http has
-	// nothing to send a second time (net/http, Request.isReplayable).
-	req.GetBody = nil
-	req.SetBasicAuth(t.user, t.password)
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "textback")
-	if form != nil {
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	}
-
-	// RoundTrip, not http.Client: it follows no redirect and puts no URL into its errors.
-	resp, err := t.http.RoundTrip(req)
-	if err != nil {
-		return a, plain(ctx, err)
-	}
-	defer resp.Body.Close()
-	a.status = resp.StatusCode
-	a.date, _ = http.ParseTime(resp.Header.Get("Date"))
-	a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err != nil {
-		return a, plain(ctx, err)
-	}
-	if len(a.body) > maxAnswer {
-		return a, fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
-	}
-	return a, nil
-}
-
-func (t *Transport) messagesURL(query url.Values) *url.URL {
+func (t *Transport) resource(name string, query url.Values) string {
 	u := *t.base
-	u.Path += "/2010-04-01/Accounts/" + t.opt.AccountSID + "/Messages.json"
+	u.Path += "/2010-04-01/Accounts/" + t.opt.AccountSID + "/" + name + ".json"
 	u.RawPath = ""
 	u.RawQuery = query.Encode()
-	return &u
+	return u.String()
 }
 
 // result is what is read of an answer to a submit: of Twilio's Message
 // resource, or of its error envelope, whose status is the HTTP one.
 type result struct {
-	SID         word `json:"sid"`
-	Status      word `json:"status"`
-	NumSegments word `json:"num_segments"`
-	ErrorCode   word `json:"error_code"`
-	Code        word `json:"code"`
-}
-
-// word takes a JSON string or number and is empty for anything else: Twilio
-// quotes some of its numbers, compatible providers quote others, and one odd
-// field must not make an accepted text unreadable.
-type word string
-
-func (w *word) UnmarshalJSON(b []byte) error {
-	*w = ""
-	switch c := b[0]; {
-	case c == '"':
-		var s string
-		if err := json.Unmarshal(b, &s); err != nil {
-			return err
-		}
-		*w = word(s)
-	case c == '-' || c >= '0' && c <= '9':
-		*w = word(b)
-	}
-	return nil
+	SID         once.Word `json:"sid"`
+	Status      once.Word `json:"status"`
+	NumSegments once.Word `json:"num_segments"`
+	ErrorCode   once.Word `json:"error_code"`
+	Code        once.Word `json:"code"`
 }
 
 // verdict makes a receipt or a classed error of a complete answer.
-func (t *Transport) verdict(a answer) (sms.Receipt, error) {
+func (t *Transport) verdict(a once.Answer) (sms.Receipt, error) {
 	var r result
-	if json.Unmarshal(a.body, &r) != nil {
+	if json.Unmarshal(a.Body, &r) != nil {
 		r = result{}
 	}
-	code := clean(string(r.Code))
-	if a.status >= 200 && a.status <= 299 {
-		id := clean(string(r.SID))
+	code := r.Code.Clean()
+	if a.Status >= 200 && a.Status <= 299 {
+		id := r.SID.Clean()
 		if class, refused := ClassOfCode(code); refused && id == "" {
-			return sms.Receipt{}, failure(class, code, fmt.Errorf("submit: HTTP %d: %s", a.status, t.advice(code)))
+			return sms.Receipt{}, failure(class, code, fmt.Errorf("submit: HTTP %d: %s", a.Status, t.advice(code)))
 		}
 		if id == "" {
 			// Most likely it was taken, but a captive portal says 200 too.
-			return sms.Receipt{}, failure(sms.Ambiguous, "", fmt.Errorf("submit: HTTP %d without a message id", a.status))
+			return sms.Receipt{}, failure(sms.Ambiguous, "", fmt.Errorf("submit: HTTP %d without a message id", a.Status))
 		}
-		status := clean(string(r.Status))
+		status := r.Status.Clean()
 		if status == "failed" || status == "undelivered" || status == "canceled" {
 			// Taken and refused at once: it will not go out.
-			code := clean(string(r.ErrorCode))
+			code := r.ErrorCode.Clean()
 			class, ok := ClassOfCode(code)
 			if !ok {
 				class = sms.Rejected
@@ -336,7 +265,7 @@ func (t *Transport) verdict(a answer) (sms.Receipt, error) {
 		n, _ := strconv.Atoi(string(r.NumSegments))
 		return sms.Receipt{ProviderID: id, Segments: max(n, 0), Status: status}, nil
 	}
-	return sms.Receipt{}, failure(classify(a.status, code), code, fmt.Errorf("submit: HTTP %d: %s", a.status, t.advice(code)))
+	return sms.Receipt{}, failure(classify(a.Status, code), code, fmt.Errorf("submit: HTTP %d: %s", a.Status, t.advice(code)))
 }
 
 // classify sorts a refusal. A code that stands for a definite refusal holds
@@ -348,24 +277,7 @@ func classify(status int, code string) sms.Class {
 	if c, ok := ClassOfCode(code); ok {
 		return c
 	}
-	switch {
-	case status == http.StatusTooManyRequests:
-		return sms.Throttled
-	case status == http.StatusUnauthorized, status == http.StatusForbidden:
-		return sms.Unauthorized
-	case status == http.StatusPaymentRequired:
-		return sms.NoCredit
-	case status == http.StatusMovedPermanently, status == http.StatusTemporaryRedirect, status == http.StatusPermanentRedirect:
-		return sms.Misconfigured // asks for the same request elsewhere: nothing was done here
-	case status == http.StatusNotFound, status == http.StatusMethodNotAllowed, status == http.StatusProxyAuthRequired,
-		status == http.StatusNotAcceptable, status == http.StatusUnsupportedMediaType:
-		return sms.Misconfigured // no Messages resource at this base URL for this account
-	case status == http.StatusRequestTimeout:
-		return sms.Ambiguous // gateways say 408 for a slow provider behind them too
-	case status >= 400 && status <= 499:
-		return sms.Rejected
-	}
-	return sms.Ambiguous // 5xx; 302 and 303, which may point at the result; anything unheard of
+	return once.ClassOfStatus(status)
 }
 
 // advice says code in words of our own: the provider's sentence may quote the
@@ -381,19 +293,6 @@ func (t *Transport) advice(code string) string {
 		return "see https://www.twilio.com/docs/api/errors/" + code
 	}
 	return "see the provider's list of error codes"
-}
-
-// clean keeps a short word of the provider's and drops anything that might be more than that.
-func clean(s string) string {
-	if len(s) > 64 {
-		return ""
-	}
-	for _, r := range s {
-		if (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' {
-			return ""
-		}
-	}
-	return s
 }
 
 // failure keeps Submit's returns short.

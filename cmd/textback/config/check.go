@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,11 +21,14 @@ import (
 
 var (
 	// A site is a token of NATS subjects and part of call ids.
-	siteToken  = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
-	appName    = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
-	regionCode = regexp.MustCompile(`^[A-Z]{2}$`)
-	accountSID = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
-	serviceSID = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
+	siteToken = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,32}$`)
+	appName   = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,64}$`)
+	// Devices have their technology in front; variables may be functions.
+	deviceName   = regexp.MustCompile(`^[A-Za-z0-9_]+[:/][^\s,&*?#]{1,80}$`)
+	variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*(\([^\s()]*\))?$`)
+	regionCode   = regexp.MustCompile(`^[A-Z]{2}$`)
+	accountSID   = regexp.MustCompile(`^AC[0-9a-fA-F]{32}$`)
+	serviceSID   = regexp.MustCompile(`^MG[0-9a-fA-F]{32}$`)
 	// Senders with letters, as GSM 03.40 allows them: 11 characters.
 	senderName = regexp.MustCompile(`^[a-zA-Z0-9 ]{1,11}$`)
 	hasLetter  = regexp.MustCompile(`[a-zA-Z]`)
@@ -47,14 +51,19 @@ func (c *Config) check(r *report) {
 	c.Rules = r.beside(c.Rules)
 	c.checkPBX(r)
 	c.checkLines(r)
+	c.checkContacts(r)
+	// Before what depends on it: who is called at a public URL must be able to tell its provider's calls.
+	c.SMS.Twilio.PublicURL, c.SMS.Telnyx.PublicURL = c.Webhooks.URL(TransportTwilio), c.Webhooks.URL(TransportTelnyx)
+	c.SMS.HTTP.PublicURL, c.SMS.Android.PublicURL = c.Webhooks.URL(TransportHTTP), c.Webhooks.URL(TransportAndroid)
 	c.checkSMS(r)
+	c.checkInbound(r)
 	c.checkNATS(r)
 	c.HTTP.Listen = listen(r, strict.At("http", "listen"), c.HTTP.Listen, "metrics and health have no password")
 	if _, ok := levels[c.Log.Level]; !ok {
-		r.OneOf(strict.At("log", "level"), "level", c.Log.Level, "debug", "info", "warn", "error")
+		r.OneOf(strict.At("log", "level"), "level", c.Log.Level, levelWords...)
 	}
-	if c.Log.Format != "text" && c.Log.Format != "json" {
-		r.OneOf(strict.At("log", "format"), "format", c.Log.Format, "text", "json")
+	if !slices.Contains(formats, c.Log.Format) {
+		r.OneOf(strict.At("log", "format"), "format", c.Log.Format, formats...)
 	}
 }
 
@@ -116,11 +125,53 @@ func (c *Config) checkPBX(r *report) {
 			}
 		}
 	}
+	a.checkStates(r, where)
 	if len(a.Inside.Endpoints) > 0 {
 		r.Problem(where.Key("inside", "endpoints"), "inside takes contexts only: what is not outside is inside")
 	}
 	if a.Outside.Contexts != nil && len(a.Outside.Contexts) == 0 && len(a.Outside.Endpoints) == 0 {
 		r.Problem(where.Key("outside", "contexts"), "an empty list leaves no call to come from outside: leave the key out for the defaults")
+	}
+}
+
+// maxAsked bounds states and variables: each variable is a request every few seconds.
+const maxAsked = 50
+
+func (a *Asterisk) checkStates(r *report, where strict.Path) {
+	seen := map[string]bool{}
+	for i, s := range a.States {
+		w := where.Key("states").Index(i)
+		switch {
+		case !deviceName.MatchString(s):
+			r.Problem(w, "%q is no device: they have their technology in front, such as Custom:DAYNIGHT0 or PJSIP/101 (\"core show hints\" shows them behind the colon)", s)
+		case seen[s]:
+			r.Problem(w, "%s stands here twice", s)
+		}
+		seen[s] = true
+	}
+	for i, s := range a.Variables {
+		w := where.Key("variables").Index(i)
+		switch {
+		case strings.HasPrefix(s, "${") || strings.HasPrefix(s, "$["):
+			r.Problem(w, "write %s without ${ and }", s)
+		case !variableName.MatchString(s):
+			r.Problem(w, "%q is no variable: use the name of a global one, such as NIGHTMODE, or a function such as GLOBAL(NIGHTMODE)", s)
+		case strings.HasPrefix(s, "DB("):
+			// Seen on 16 and 22: HTTP 500, on a call too.
+			r.Warning(w, "Asterisk does not tell its database to ARI, so no rule that asks for it matches: follow a device state instead (FreePBX's switch DAYNIGHT/C0 is Custom:DAYNIGHT0 too)")
+		case seen[s]:
+			r.Problem(w, "%s stands here twice", s)
+		}
+		seen[s] = true
+	}
+	if len(a.States) > maxAsked {
+		r.Problem(where.Key("states"), "at most %d devices are followed", maxAsked)
+	}
+	if len(a.Variables) > maxAsked {
+		r.Problem(where.Key("variables"), "at most %d variables are asked for", maxAsked)
+	}
+	if a.VariablesEvery < time.Second || a.VariablesEvery > time.Hour {
+		r.Problem(where.Key("variables_every"), "%s is out of range: variables are asked for this often; use 1s to 1h", a.VariablesEvery)
 	}
 }
 
@@ -250,17 +301,7 @@ func (c *Config) checkSMS(r *report) {
 		r.Problem(strict.At("sms", "got_through_talk"), "%s is out of range: an answered call to the caller counts as having got through after this long; use 0s to 1h", s.GotThroughTalk)
 	}
 	s.File.Path = inside(c.StateDir, s.File.Path)
-	switch s.Transport {
-	case TransportLog, TransportFile:
-	case TransportTwilio:
-		c.checkTwilio(r)
-	case TransportSMPP:
-		c.checkSMPP(r)
-	case TransportSpool:
-		c.checkSpool(r)
-	default:
-		r.OneOf(strict.At("sms", "transport"), "transport", s.Transport, TransportLog, TransportFile, TransportTwilio, TransportSMPP, TransportSpool)
-	}
+	c.checkTransports(r)
 }
 
 func (c *Config) checkTwilio(r *report) {
@@ -307,6 +348,31 @@ func (c *Config) checkTwilio(r *report) {
 	if t.Validity < 0 || t.Validity > 10*time.Hour || t.Validity%time.Second != 0 {
 		r.Problem(where.Key("validity"), "%s is out of range: use whole seconds up to 10h, or 0s to leave it to the provider", t.Validity)
 	}
+	c.checkTwilioReplies(r)
+}
+
+// checkTwilioReplies is about what the provider sends to us, or is asked for.
+func (c *Config) checkTwilioReplies(r *report) {
+	t, where := &c.SMS.Twilio, strict.At("sms", "twilio")
+	switch t.Poll {
+	case off:
+	case "":
+		if t.PollEvery = pollAlone; t.PublicURL != "" {
+			t.PollEvery = pollBeside
+		}
+	default:
+		d, err := time.ParseDuration(t.Poll)
+		if err != nil || d < time.Second || d > time.Hour {
+			r.Problem(where.Key("poll"), "%q is not an interval for asking what came in: use 1s to 1h, such as 15s, or off", t.Poll)
+		}
+		t.PollEvery = d
+	}
+	switch {
+	case t.WebhookTokenFile != "":
+		t.WebhookToken = r.secret(where.Key("webhook_token_file"), t.WebhookTokenFile, "what the provider signs its requests with: the account's auth token, or a signing key of its own")
+	case t.PublicURL != "" && t.APIKeySID != "":
+		r.Problem(where, "webhooks.public_url is set, and the provider signs what it sends there with the account's auth token, not with the API key: sms.twilio.webhook_token_file is needed too")
+	}
 }
 
 func (c *Config) checkNATS(r *report) {
@@ -347,13 +413,19 @@ func listen(r *report, where strict.Path, addr, why string) string {
 	if addr == off {
 		return ""
 	}
-	host, port, err := net.SplitHostPort(addr)
+	addr = address(r, where, addr)
+	if host, _, err := net.SplitHostPort(addr); err == nil && !loopbackHost(host) {
+		r.Warning(where, "%s is open to the network: %s", addr, why)
+	}
+	return addr
+}
+
+// address is an address to listen on, empty if it is none.
+func address(r *report, where strict.Path, addr string) string {
+	_, port, err := net.SplitHostPort(addr)
 	if n, e := strconv.Atoi(port); err != nil || e != nil || n < 0 || n > 65535 {
 		r.Problem(where, "%q is not an address to listen on: use 127.0.0.1:PORT, or off", addr)
 		return ""
-	}
-	if !loopbackHost(host) {
-		r.Warning(where, "%s is open to the network: %s", addr, why)
 	}
 	return addr
 }

@@ -5,6 +5,7 @@ package config
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"time"
 
 	"textback/pbx"
@@ -20,12 +21,18 @@ type Config struct {
 	StateDir string `yaml:"state_dir"`
 	Rules    string `yaml:"rules"` // path
 
-	PBX   PBX    `yaml:"pbx"`
-	Lines []Line `yaml:"lines"`
-	SMS   SMS    `yaml:"sms"`
-	NATS  NATS   `yaml:"nats"`
-	HTTP  HTTP   `yaml:"http"`
-	Log   Log    `yaml:"log"`
+	PBX      PBX      `yaml:"pbx"`
+	Lines    []Line   `yaml:"lines"`
+	Contacts Contacts `yaml:"contacts"`
+	SMS      SMS      `yaml:"sms"`
+	NATS     NATS     `yaml:"nats"`
+	HTTP     HTTP     `yaml:"http"`
+	Log      Log      `yaml:"log"`
+
+	Webhooks  Webhooks  `yaml:"webhooks"`
+	Notify    Notify    `yaml:"notify"`
+	Retention Retention `yaml:"retention"`
+	OptOuts   OptOuts   `yaml:"optouts"`
 }
 
 // PBX says where calls are seen.
@@ -46,6 +53,10 @@ type Asterisk struct {
 	App          string   `yaml:"app"`
 	Outside      Patterns `yaml:"outside"`
 	Inside       Patterns `yaml:"inside"`
+
+	States         []string      `yaml:"states"`
+	Variables      []string      `yaml:"variables"`
+	VariablesEvery time.Duration `yaml:"variables_every"`
 
 	Password Secret `yaml:"-"`
 }
@@ -95,20 +106,33 @@ type Line struct {
 
 // SMS is the way out.
 type SMS struct {
-	Transport      string        `yaml:"transport"` // one of the constants
-	From           string        `yaml:"from"`
-	GotThroughTalk time.Duration `yaml:"got_through_talk"`
-	File           File          `yaml:"file"`
-	Twilio         Twilio        `yaml:"twilio"`
-	SMPP           SMPP          `yaml:"smpp"`
-	Spool          Spool         `yaml:"spool"`
+	Transport      []string            `yaml:"transport"` // those of a text's region are tried in this order
+	Regions        map[string][]string `yaml:"regions"`   // of recipients, by transport; none: all
+	Senders        map[string]string   `yaml:"senders"`   // by transport
+	From           string              `yaml:"from"`
+	GotThroughTalk time.Duration       `yaml:"got_through_talk"`
+	File           File                `yaml:"file"`
+	Twilio         Twilio              `yaml:"twilio"`
+	SMPP           SMPP                `yaml:"smpp"`
+	Telnyx         Telnyx              `yaml:"telnyx"`
+	SIP            SIPTexts            `yaml:"sip"`
+	Asterisk       AsteriskTexts       `yaml:"asterisk"`
+	HTTP           HTTPAPI             `yaml:"http"`
+	Android        Android             `yaml:"android"`
+	Spool          Spool               `yaml:"spool"`
+
+	Replies Replies `yaml:"replies"`
+	// OptOutHandledBy says who hears STOP where the transport brings no replies.
+	OptOutHandledBy string `yaml:"opt_out_handled_by"`
 }
 
-// The values of SMS.Transport.
-const (
-	TransportLog    = "log"
-	TransportFile   = "file"
-	TransportTwilio = "twilio"
+// TransportTwilio is a value of SMS.Transport.
+const TransportTwilio = "twilio"
+
+// The words that some keys take.
+var (
+	levelWords = []string{"debug", "info", "warn", "error"}
+	formats    = []string{"text", "json"}
 )
 
 // File is the transport that appends to a file.
@@ -125,10 +149,24 @@ type Twilio struct {
 	MessagingServiceSID string        `yaml:"messaging_service_sid"`
 	BaseURL             string        `yaml:"base_url"`
 	Validity            time.Duration `yaml:"validity"`
+	Poll                string        `yaml:"poll"` // an interval, or off; empty: see PollEvery
+	WebhookTokenFile    string        `yaml:"webhook_token_file"`
+	AnswersStop         *bool         `yaml:"answers_stop"` // nil: Twilio does, others do not
 
-	AuthToken    Secret `yaml:"-"`
-	APIKeySecret Secret `yaml:"-"`
+	AuthToken    Secret        `yaml:"-"`
+	APIKeySecret Secret        `yaml:"-"`
+	WebhookToken Secret        `yaml:"-"`
+	PollEvery    time.Duration `yaml:"-"` // 0: never
+	// PublicURL is where the provider reaches us; empty: nowhere.
+	PublicURL string `yaml:"-"`
 }
+
+// How often Twilio is asked for what came in: often where that is the only way
+// in, and where it has a URL to call, for what came while that did not answer.
+const (
+	pollAlone  = 15 * time.Second
+	pollBeside = 5 * time.Minute
+)
 
 // NATS is the server that events, jobs and timers live on: an embedded one
 // when URL is empty.
@@ -168,30 +206,36 @@ const off = "off"
 
 // defaults returns what an empty textback.yaml means.
 func defaults() *Config {
-	return &Config{
+	c := &Config{
 		Site:   "office",
 		Region: "US",
 		Rules:  "rules.yaml",
 		PBX:    PBX{MaxCallAge: pbx.DefaultMaxAge},
 		SMS: SMS{
-			Transport: TransportLog,
+			Transport: []string{TransportLog},
 			// CALLS.md, "got through": mailboxes answer outbound calls too.
 			GotThroughTalk: 20 * time.Second,
 			File:           File{Path: "texts.jsonl"},
 			// A text is retried for 15 minutes here; the provider must not keep it longer.
-			Twilio: Twilio{Validity: 15 * time.Minute},
-			SMPP:   smppDefaults(),
-			Spool:  spoolDefaults(),
+			Twilio:   Twilio{Validity: 15 * time.Minute},
+			SMPP:     smppDefaults(),
+			SIP:      sipTextsDefaults(),
+			Asterisk: asteriskTextsDefaults(),
+			HTTP:     HTTPAPI{Validity: 15 * time.Minute},
+			Android:  Android{Validity: 15 * time.Minute},
+			Spool:    spoolDefaults(),
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},
 		Log:  Log{Level: "info", Format: "text"},
 	}
+	c.inboundDefaults()
+	return c
 }
 
 // Defaults fills in what an empty pbx.asterisk means.
 func (a *Asterisk) Defaults() {
-	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback"}
+	*a = Asterisk{URL: "http://127.0.0.1:8088", User: "textback", PasswordFile: "ari_password", App: "textback", VariablesEvery: 10 * time.Second}
 }
 
 // Witness returns what the reader of SIP must know. pbx.sip must be set.
@@ -237,24 +281,28 @@ func (c *Config) Tracker() pbx.Config {
 // TwilioOptions returns what package twilio must know.
 func (c *Config) TwilioOptions() twilio.Options {
 	t := c.SMS.Twilio
+	answers := t.BaseURL == ""
+	if t.AnswersStop != nil {
+		answers = *t.AnswersStop
+	}
 	return twilio.Options{AccountSID: t.AccountSID, AuthToken: t.AuthToken.Reveal(), APIKeySID: t.APIKeySID, APIKeySecret: t.APIKeySecret.Reveal(),
-		BaseURL: t.BaseURL, From: c.SMS.From, MessagingServiceSID: t.MessagingServiceSID, Validity: t.Validity}
+		BaseURL: t.BaseURL, From: c.SMS.From, MessagingServiceSID: t.MessagingServiceSID, Validity: t.Validity,
+		PublicURL: t.PublicURL, WebhookToken: t.WebhookToken.Reveal(), Poll: t.PollEvery, Numbers: c.senders(), AnswersStop: answers}
 }
 
-// Sender returns the Message.From of a text about a call to line (E.164): the
-// line's sms_from, else sms.from, else the account's messaging service, else the
-// number that was called. Empty means there is none.
-func (c *Config) Sender(line string) string {
+// senders are the numbers that texts of the office come from, and so those that replies
+// go to. Nil means that they are not all known: any of the account's may be one.
+func (c *Config) senders() (all []string) {
+	if c.SMS.From == "" && len(c.Lines) == 0 || c.SMS.Twilio.MessagingServiceSID != "" {
+		return nil
+	}
 	for _, l := range c.Lines {
-		if l.Number == line && l.SMSFrom != "" {
-			return l.SMSFrom
-		}
+		all = append(all, l.Number, l.SMSFrom)
 	}
-	switch {
-	case c.SMS.From != "":
-		return c.SMS.From
-	case c.SMS.Transport == TransportTwilio && c.SMS.Twilio.MessagingServiceSID != "":
-		return c.SMS.Twilio.MessagingServiceSID
+	all = append(all, c.SMS.From)
+	if slices.ContainsFunc(all, serviceSID.MatchString) {
+		return nil
 	}
-	return line
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == "" })
 }

@@ -1,7 +1,11 @@
 package config
 
 import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"flag"
 	"fmt"
 	"os"
@@ -14,8 +18,12 @@ import (
 	"time"
 
 	"textback/pbx"
+	"textback/rules/strict"
 	"textback/sms"
+	"textback/sms/androidgateway"
+	"textback/sms/httpapi"
 	"textback/sms/smpp"
+	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
 
@@ -124,19 +132,19 @@ func TestEmptyFile(t *testing.T) {
 		a := c.PBX.Asterisk
 		if c.Site != "office" || c.Region != "US" || c.StateDir != "/var/lib/textback" || c.Rules != filepath.Join(dir, "rules.yaml") ||
 			a == nil || a.URL != "http://127.0.0.1:8088" || a.User != "textback" || a.App != "textback" || a.Password.Reveal() != "hush-ari" ||
-			c.SMS.Transport != TransportLog || c.SMS.File.Path != "/var/lib/textback/texts.jsonl" || c.NATS.Listen != "127.0.0.1:4222" ||
+			!slices.Equal(c.SMS.Transport, []string{TransportLog}) || c.SMS.File.Path != "/var/lib/textback/texts.jsonl" || c.NATS.Listen != "127.0.0.1:4222" ||
 			c.HTTP.Listen != "127.0.0.1:9470" || c.Log.Level != "info" {
 			t.Errorf("%q: got %+v", content, c)
 		}
 	}
 }
 
-const configs = "../../../configs"
+const examples = "../../../configs"
 
 // The shipped examples load, without so much as a warning.
 func TestExamples(t *testing.T) {
 	dir := folder(t)
-	files, _ := filepath.Glob(filepath.Join(configs, "*.yaml"))
+	files, _ := filepath.Glob(filepath.Join(examples, "*.yaml"))
 	loaded := 0
 	for _, file := range files {
 		if strings.Contains(filepath.Base(file), "rules") {
@@ -159,7 +167,7 @@ func TestExamples(t *testing.T) {
 // textback.yaml says that it shows the defaults, and it shows every key.
 func TestReferenceExample(t *testing.T) {
 	dir := folder(t)
-	b, err := os.ReadFile(filepath.Join(configs, "textback.yaml"))
+	b, err := os.ReadFile(filepath.Join(examples, "textback.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -231,6 +239,7 @@ func TestSender(t *testing.T) {
 	const twilio = "sms: {transport: twilio, twilio: {account_sid: AC00000000000000000000000000000000, auth_token_file: twilio_auth_token%s}%s}\n"
 	const lines = "lines: [{number: +12125550100}, {number: +12125550110, sms_from: (212) 555-0111}]\n"
 	const service = "MG00000000000000000000000000000000"
+	const telnyx = "sms: {transport: telnyx, telnyx: {api_key_file: ari_password, messaging_profile_id: 00000000-0000-0000-0000-000000000000}}\n"
 	for _, c := range []struct{ yaml, called, want string }{
 		{lines, "+12125550100", "+12125550100"},
 		{lines, "+12125550110", "+12125550111"},
@@ -242,8 +251,12 @@ func TestSender(t *testing.T) {
 		{lines + fmt.Sprintf(twilio, ", messaging_service_sid: "+service, ""), "+12125550110", "+12125550111"},
 		{lines + fmt.Sprintf(twilio, "", ""), "+12125550100", "+12125550100"},
 		{lines + fmt.Sprintf(twilio, "", ", from: 12345"), "+12125550100", "12345"},
+		{lines + telnyx, "+12125550100", "00000000-0000-0000-0000-000000000000"},
+		{lines + telnyx, "+12125550110", "+12125550111"},
+		{lines + "sms: {from: 12345, transport: log, senders: {log: 67890}}", "+12125550110", "67890"},
 	} {
-		if got := mustLoad(t, folder(t), c.yaml).Sender(c.called); got != c.want {
+		cfg := mustLoad(t, folder(t), c.yaml)
+		if got := cfg.Sender(cfg.SMS.Transport[0], c.called); got != c.want {
 			t.Errorf("%s\n%s: got %q, want %q", c.yaml, c.called, got, c.want)
 		}
 	}
@@ -300,6 +313,98 @@ func TestSMPPOptions(t *testing.T) {
 	// A file that is there but holds no certificate is told at start.
 	if _, err := mustLoad(t, dir, "sms: {transport: smpp, smpp: {"+account+", tls: {enabled: true, ca_file: nats-ca.pem}}}").SMPPOptions(nil); err == nil || !strings.Contains(err.Error(), "ca_file") {
 		t.Error(err)
+	}
+}
+
+// How replies come in, by what is configured.
+func TestTwilioReplies(t *testing.T) {
+	dir := folder(t)
+	const token, key = "auth_token_file: twilio_auth_token", "api_key_sid: SK1, api_key_secret_file: twilio_api_key_secret"
+	const lines = "lines: [{number: +12125550100}, {number: +12125550110, sms_from: (212) 555-0111}]\n"
+	for _, c := range []struct {
+		lines, keys, from string
+		public            bool
+		poll              time.Duration
+		webhookToken      string
+		numbers           []string
+		stop              bool
+	}{
+		{keys: token, poll: 15 * time.Second, stop: true},
+		{keys: token, public: true, poll: 5 * time.Minute, stop: true},
+		{keys: token + ", poll: off", public: true, stop: true},
+		{keys: token + ", poll: 1m, answers_stop: false", poll: time.Minute},
+		{keys: token + ", base_url: https://sms.example.com", poll: 15 * time.Second},
+		{keys: token + ", base_url: https://sms.example.com, answers_stop: true", poll: 15 * time.Second, stop: true},
+		{keys: key + ", webhook_token_file: twilio_auth_token", public: true, poll: 5 * time.Minute, webhookToken: "hush-token", stop: true},
+		{lines: lines, keys: token, poll: 15 * time.Second, numbers: []string{"+12125550100", "+12125550110", "+12125550111"}, stop: true},
+		{lines: lines, keys: token, from: "12345", poll: 15 * time.Second, numbers: []string{"+12125550100", "+12125550110", "+12125550111", "12345"}, stop: true},
+		{keys: token, from: "12345", poll: 15 * time.Second, numbers: []string{"12345"}, stop: true},
+		{lines: lines, keys: token + ", messaging_service_sid: MG00000000000000000000000000000000", poll: 15 * time.Second, stop: true},
+		{lines: strings.Replace(lines, "(212) 555-0111", "MG00000000000000000000000000000000", 1), keys: token, poll: 15 * time.Second, stop: true},
+	} {
+		content := c.lines + "sms: {transport: twilio, from: \"" + c.from + "\", twilio: {account_sid: AC00000000000000000000000000000000, " + c.keys + "}}"
+		cfg, problems := reachable(t, dir, content, c.public)
+		if problems != "" {
+			t.Errorf("%s: %s", content, problems)
+		}
+		o := cfg.TwilioOptions()
+		if o.Poll != c.poll || o.WebhookToken != c.webhookToken || !slices.Equal(o.Numbers, c.numbers) || o.AnswersStop != c.stop || (o.PublicURL != "") != c.public {
+			t.Errorf("%s: got %+v", content, o)
+		}
+		if _, err := twilio.New(o); err != nil {
+			t.Errorf("%s: %v", content, err)
+		}
+	}
+	// A URL for the provider to call needs what its signatures are checked with.
+	for content, want := range map[string]string{
+		"sms: {transport: twilio, twilio: {account_sid: AC00000000000000000000000000000000, " + key + "}}": "webhook_token_file is needed too",
+		"sms: {transport: telnyx, telnyx: {api_key_file: ari_password}}":                                   "sms.telnyx.public_key is needed",
+	} {
+		if _, problems := reachable(t, dir, content, true); !strings.Contains(problems, want) {
+			t.Errorf("%s: got %s", content, problems)
+		}
+		if _, problems := reachable(t, dir, content, false); problems != "" {
+			t.Errorf("%s: got %s", content, problems)
+		}
+	}
+}
+
+// reachable is load of a host that providers can, or cannot, reach.
+func reachable(t *testing.T, dir, content string, public bool) (*Config, string) {
+	t.Helper()
+	c := defaults()
+	read, ok := strict.Parse(filepath.Join(dir, "textback.yaml"), []byte(content), c)
+	if !ok {
+		t.Fatalf("%s: %v", content, read.Problems)
+	}
+	if public {
+		c.SMS.Twilio.PublicURL, c.SMS.Telnyx.PublicURL = "https://sms.example.com/textback/twilio", "https://sms.example.com/textback/telnyx"
+	}
+	r := &report{Report: read, dir: dir}
+	c.checkLines(r)
+	c.checkSMS(r)
+	return c, strings.Trim(fmt.Sprint(r.Problems), "[]")
+}
+
+func TestTelnyxOptions(t *testing.T) {
+	dir := folder(t)
+	const key = "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=" // RFC 8032, test 1
+	write(t, filepath.Join(dir, "telnyx_public_key"), key+"\n", 0o600)
+	for keys, want := range map[string]telnyx.Options{
+		"api_key_file: ari_password": {APIKey: "hush-ari", From: "+12125550100"},
+		"api_key_file: ari_password, public_key: " + key + ", messaging_profile_id: 00000000-0000-0000-0000-000000000000, answers_stop: true": {
+			APIKey: "hush-ari", From: "+12125550100", PublicKey: key, MessagingProfileID: "00000000-0000-0000-0000-000000000000", AnswersStop: true},
+		"api_key_file: ari_password, public_key_file: telnyx_public_key, base_url: http://127.0.0.1:1": {APIKey: "hush-ari", From: "+12125550100", PublicKey: key, BaseURL: "http://127.0.0.1:1"},
+	} {
+		for _, public := range []bool{false, want.PublicKey != ""} {
+			c, problems := reachable(t, dir, "sms: {transport: telnyx, from: (212) 555-0100, telnyx: {"+keys+"}}", public)
+			if want.PublicURL = c.SMS.Telnyx.PublicURL; problems != "" || !reflect.DeepEqual(c.TelnyxOptions(), want) {
+				t.Errorf("%s: %s: got %+v", keys, problems, c.TelnyxOptions())
+			}
+			if _, err := telnyx.New(c.TelnyxOptions()); err != nil {
+				t.Errorf("%s: %v", keys, err)
+			}
+		}
 	}
 }
 
@@ -382,7 +487,7 @@ func TestOff(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	files, _ := filepath.Glob("testdata/*.yaml")
-	more, _ := filepath.Glob(filepath.Join(configs, "*.yaml"))
+	more, _ := filepath.Glob(filepath.Join(examples, "*.yaml"))
 	for _, file := range slices.Concat(files, more) {
 		b, err := os.ReadFile(file)
 		if err != nil {
@@ -411,5 +516,76 @@ func TestLoadOpen(t *testing.T) {
 	}
 	if _, problems := Load(name); len(problems) != 2 {
 		t.Errorf("%v", problems)
+	}
+}
+
+// What passes here passes in the transports, and the secrets reach them.
+func TestHTTPOptions(t *testing.T) {
+	dir := folder(t)
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(k)})
+	for _, c := range []string{
+		"preset: kannel, url: 'http://127.0.0.1:13013', user: office, secret_file: twilio_auth_token",
+		"preset: vonage, account: abcd1234, secret_file: twilio_auth_token, inbound_secret_file: hook",
+		"preset: vonage, private_key_file: key.pem, values: {application: a}, secret_file: twilio_auth_token",
+		"preset: plivo, account: MAXX, secret_file: twilio_auth_token, per_minute: 10",
+		"preset: bandwidth, account: 9, user: u, secret_file: twilio_auth_token, values: {application: a}, validity: 0s",
+		"preset: smseagle, url: 'https://sms.example', secret_file: twilio_auth_token, max_segments: 3",
+		"secret_file: twilio_auth_token, values: {office: hq}, custom: {request: {url: 'https://sms.example/{office}', form: {t: '{to}', b: '{body}'}}, response: {accepted: {status: 200}}}",
+	} {
+		write(t, filepath.Join(dir, "secrets", "hook"), "hush-signature-secret", 0o600)
+		write(t, filepath.Join(dir, "secrets", "key.pem"), string(key), 0o600)
+		conf := mustLoad(t, dir, "sms: {transport: http, from: 2125550100, http: {"+c+"}}")
+		opt := conf.HTTPOptions()
+		if opt.Secret != "hush-token" || opt.From != "+12125550100" || opt.Region != "US" || strings.Contains(c, "hook") && opt.InboundSecret != "hush-signature-secret" {
+			t.Errorf("%s: %+v", c, opt)
+		}
+		if _, err := httpapi.New(opt); err != nil {
+			t.Errorf("%s: %v", c, err)
+		}
+		if printed := fmt.Sprintf("%+v %#v", conf.SMS.HTTP, conf.SMS.HTTP); strings.Contains(printed, "hush") || strings.Contains(printed, "RSA") {
+			t.Errorf("%s: a secret is printed", c)
+		}
+	}
+	opt := mustLoad(t, dir, "sms: {transport: android, android: {url: 'http://192.168.1.20:8080', user: sms, password_file: ari_password, signing_key_file: twilio_auth_token, sim: 2}}").AndroidOptions()
+	opt.PublicURL = "https://office.example/textback/android"
+	if _, err := androidgateway.New(opt); err != nil || opt.Password != "hush-ari" || opt.SigningKey != "hush-token" || opt.SIM != 2 || opt.Validity != 15*time.Minute {
+		t.Errorf("%+v, %v", opt, err)
+	}
+	// Without leave to read secrets, they count as good.
+	name := filepath.Join(dir, "textback.yaml")
+	for _, h := range []string{"account: a, secret_file: nowhere, inbound_secret_file: nowhere", "private_key_file: nowhere, ca_file: nowhere, values: {application: a}"} {
+		write(t, name, "sms: {transport: http, http: {preset: vonage, "+h+"}}\n", 0o644)
+		if _, problems := LoadOpen(name); len(problems) > 0 {
+			t.Error(problems)
+		}
+	}
+}
+
+// The provider that configs/textback.yaml describes, key by key, is one that works.
+func TestCustomExample(t *testing.T) {
+	dir := folder(t)
+	b, err := os.ReadFile(filepath.Join(examples, "textback.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, custom, _ := strings.Cut(string(b), "\n    # custom:\n")
+	custom, _, _ = strings.Cut(custom, "\n\n")
+	custom = regexp.MustCompile(`(?m)^    # ?`).ReplaceAllString(custom, "    ")
+	c, problems := load(t, dir, "sms:\n  transport: http\n  http:\n    account: a\n    secret_file: twilio_auth_token\n    custom:\n"+custom+"\n")
+	if problems != "" {
+		t.Errorf("%s\n%s", problems, custom)
+	}
+	opt := c.HTTPOptions()
+	opt.PublicURL, opt.InboundSecret = "https://office.example/textback/http", "0123456789abcdef"
+	tr, err := httpapi.New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tt := tr.Traits(); tt.MaxSegments != 6 || tt.RatePerSecond != 1 || !tt.AnswersStop && c.SMS.HTTP.Custom.AnswersStop || !tt.Receipts {
+		t.Errorf("%+v", tt)
 	}
 }

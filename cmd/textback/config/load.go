@@ -95,3 +95,18 @@ func (r *report) secret(p strict.Path, name, what string) Secret {
 	}
 	return s
 }
+
+// pem reads the file that a …_file key names, which may have several lines.
+func (r *report) pem(p strict.Path, name, what string) Secret {
+	if r.open {
+		return ""
+	}
+	s, warning, err := readSecretLines(name, r.dir)
+	if err != nil {
+		r.Problem(p, "%v: it should hold %s, in PEM form", err, what)
+	}
+	if warning != "" && strings.Contains(string(s), "PRIVATE KEY") {
+		r.Warning(p, "%s: chmod 600 it", warning)
+	}
+	return s
+}

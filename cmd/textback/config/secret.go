@@ -65,6 +65,16 @@ func find(name, dir string) (path string, credential bool, err error) {
 // readSecret reads the one line of the file that name names. warning is a
 // sentence about a file that more people can read than should.
 func readSecret(name, dir string) (s Secret, warning string, err error) {
+	s, warning, err = readSecretLines(name, dir)
+	if err == nil && strings.ContainsAny(string(s), "\r\n") {
+		path, _, _ := find(name, dir)
+		return "", "", fmt.Errorf("%s has more than one line", path)
+	}
+	return s, warning, err
+}
+
+// readSecretLines reads a whole file, such as a key in PEM form.
+func readSecretLines(name, dir string) (s Secret, warning string, err error) {
 	path, credential, err := find(name, dir)
 	if err != nil {
 		return "", "", err
@@ -89,8 +99,8 @@ func readSecret(name, dir string) (s Secret, warning string, err error) {
 	switch {
 	case strings.TrimSpace(text) == "":
 		return "", "", fmt.Errorf("%s is empty", path)
-	case len(b) > maxSecret || strings.ContainsAny(text, "\r\n"):
-		return "", "", fmt.Errorf("%s has more than one line", path)
+	case len(b) > maxSecret:
+		return "", "", fmt.Errorf("%s is too long", path)
 	case text != strings.TrimSpace(text):
 		return "", "", fmt.Errorf("%s has blanks before or after the secret", path)
 	}

@@ -23,11 +23,7 @@ func TestSpoolOptions(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
-	tr, err := spool.Open(got)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := tr.Close(); err != nil {
+	if _, err := spool.Open(got); err != nil {
 		t.Fatal(err)
 	}
 	// What is not named is where Debian's packages have it; whether it is there is another matter.

@@ -87,6 +87,7 @@ type session struct {
 	conn    net.Conn
 	bound   bool
 	writing sync.Mutex
+	out     []byte // answers to submits, which go out together once nothing more is there to read; guarded by writing
 	seq     uint32
 	waiting map[uint32]chan pdu.PDU // guarded by writing
 	done    chan struct{}
@@ -202,6 +203,9 @@ func (s *SMSC) serve(x *session) {
 	}()
 	r := bufio.NewReaderSize(x.conn, 64<<10)
 	for {
+		if r.Buffered() == 0 {
+			x.flush()
+		}
 		p, err := pdu.Read(r)
 		if err != nil {
 			return
@@ -305,9 +309,26 @@ func (s *SMSC) submit(x *session, p pdu.PDU) bool {
 		if b.Nack {
 			a.Command = pdu.GenericNack
 		}
-		x.write(a)
+		x.writing.Lock()
+		if len(x.out) == 0 {
+			time.AfterFunc(time.Millisecond, x.flush) // if Behave waits meanwhile, or half a PDU came
+		}
+		x.out = a.Append(x.out)
+		x.writing.Unlock()
+	}
+	if b.Cut {
+		x.flush()
 	}
 	return !b.Cut
+}
+
+func (x *session) flush() {
+	x.writing.Lock()
+	defer x.writing.Unlock()
+	if len(x.out) > 0 {
+		_, _ = x.conn.Write(x.out)
+		x.out = x.out[:0]
+	}
 }
 
 func (x *session) write(p pdu.PDU) {

@@ -1,4 +1,4 @@
-package twilio
+package once
 
 import (
 	"context"

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"textback/pbx"
+	"textback/pbx/bus"
+)
+
+// What asks for stored calls gets them from the NATS server of a daemon: explain --call, backtest, check.
+func TestStoredCalls(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := l.Addr().String()
+	l.Close()
+	dir := t.TempDir()
+	state := filepath.Join(dir, "state")
+	log := slog.New(slog.DiscardHandler)
+	s, err := bus.Serve(bus.ServerOptions{StateDir: state, Site: "hq", Listen: addr, Log: log, MaxStore: 1 << 30})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	nc, err := bus.Connect(bus.ConnectOptions{Server: s, Role: bus.Admin, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := bus.EnsureStreams(ctx, nc, log); err != nil {
+		t.Fatal(err)
+	}
+	pub, err := bus.NewPublisher(bus.PublisherOptions{NC: nc, StateDir: state, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); _ = pub.Run(pctx) }()
+	defer func() { stop(); <-done }()
+
+	// Two missed calls of one caller, and one whom the office reached in between.
+	begin := time.Now().Add(-3 * 24 * time.Hour).Truncate(time.Second)
+	call := func(id string, after time.Duration, dir pbx.Direction, o pbx.Outcome, number string) {
+		end := begin.Add(after)
+		c := &pbx.Call{ID: id, Site: "hq", Source: "ari", Direction: dir, State: pbx.StateEnded, Outcome: o, Reason: pbx.Reason(o), Certain: true,
+			Caller: pbx.Caller{Number: number, Raw: number}, Line: pbx.Line{Number: "+12125550100", Name: "Front desk"},
+			StartedAt: end.Add(-30 * time.Second), EndedAt: end, Ring: 20 * time.Second, Wait: 20 * time.Second}
+		if o == pbx.Answered {
+			c.Reason, c.AnsweredAt, c.Talk = "", end.Add(-25*time.Second), 25*time.Second
+		}
+		if err := pub.Finished(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call("first", 0, pbx.Inbound, pbx.RangOut, "+12025550143")
+	call("second", time.Minute, pbx.Inbound, pbx.RangOut, "+12025550143")
+	call("other", 2*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
+	call("back", 7*time.Minute, pbx.Outbound, pbx.Answered, "+12025550144")
+	for i := range 100 {
+		call(fmt.Sprint("more", i), time.Duration(i)*time.Second, pbx.Inbound, pbx.Answered, "+12125550177")
+	}
+	for pub.Backlog() > 0 {
+		if ctx.Err() != nil {
+			t.Fatal("the calls were not stored")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+
+	config := filepath.Join(dir, "textback.yaml")
+	for name, content := range map[string]string{
+		"textback.yaml": fmt.Sprintf("site: hq\nstate_dir: %s\nnats: {listen: %q}\n", state, addr),
+		"ari_password":  "secret\n",
+		"rules.yaml": `version: 1
+business: {name: Miller}
+timezone: America/New_York
+guards: {budgets: {per_prefix: "off"}, quiet_hours: {texts: "0:00-24:00"}}
+rules:
+  - {name: back door, when: {line: Back door}, nothing: nobody calls there}
+  - {name: again, when: {attempts: {at_least: 2}}, nothing: they had one}
+  - {name: missed, text: "{{.Business}} missed you. Reply or call us. STOP ends this."}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	textback := func(want int, args ...string) string {
+		t.Helper()
+		var out, errs strings.Builder
+		args = append(args, "--config", config)
+		if code := run(args, console{strings.NewReader(""), &out, &errs}); code != want {
+			t.Errorf("%v: exit %d\n%s%s", args, code, out.String(), errs.String())
+		}
+		return out.String() + errs.String()
+	}
+	for _, c := range []struct {
+		want int
+		args []string
+		says []string
+	}{
+		{0, []string{"explain", "--call", "first"}, []string{`A text is sent, by rule "missed"`}},
+		{0, []string{"explain", "--call", "second"}, []string{"is still within the window", "yes  again", "0 of 3 automatic texts to this caller|1 of 3 automatic texts to this caller"}},
+		{0, []string{"explain", "--call", "back"}, []string{"No text is sent: the call went out"}},
+		{1, []string{"explain", "--call", "nowhere"}, []string{`no call "nowhere" is stored`}},
+		{0, []string{"backtest", "--office"}, []string{"3 missed calls", "2 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
+		{0, []string{"backtest", "--since", "1h"}, []string{"no missed calls in this time"}},
+		{0, []string{"check"}, []string{`line "Back door" was never called: none of 104 stored calls`, "are fine"}},
+		{0, []string{"check", "--calls"}, []string{`line "Back door" was never called`}},
+	} {
+		got := textback(c.want, c.args...)
+		for _, s := range c.says {
+			some := false
+			for alt := range strings.SplitSeq(s, "|") {
+				some = some || strings.Contains(got, alt)
+			}
+			if !some {
+				t.Errorf("%v does not say %q:\n%s", c.args, s, got)
+			}
+		}
+	}
+}

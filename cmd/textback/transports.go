@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"textback/cmd/textback/config"
+	"textback/rules"
+	"textback/sms"
+	"textback/sms/androidgateway"
+	"textback/sms/asterisk"
+	"textback/sms/file"
+	"textback/sms/httpapi"
+	"textback/sms/sipmessage"
+	"textback/sms/smpp"
+	"textback/sms/spool"
+	"textback/sms/telnyx"
+	"textback/sms/twilio"
+)
+
+// openTransport builds one way out. It does not go to the network.
+func openTransport(cfg *config.Config, name string, log *slog.Logger) (t sms.Transport, closeIt func(), err error) {
+	closeIt = func() {}
+	switch name {
+	case config.TransportTwilio:
+		opt := cfg.TwilioOptions()
+		opt.Log = log
+		t, err = twilio.New(opt)
+	case config.TransportTelnyx:
+		t, err = telnyx.New(cfg.TelnyxOptions())
+	case config.TransportSMPP:
+		opt, oerr := cfg.SMPPOptions(log)
+		if oerr != nil {
+			return nil, nil, oerr
+		}
+		t, err = smpp.New(opt)
+	case config.TransportHTTP:
+		t, err = httpapi.New(cfg.HTTPOptions())
+	case config.TransportAndroid:
+		opt := cfg.AndroidOptions()
+		opt.Log = log
+		t, err = androidgateway.New(opt)
+	case config.TransportSIP:
+		opt, oerr := cfg.SIPTextsOptions(log)
+		if oerr != nil {
+			return nil, nil, oerr
+		}
+		t, err = sipmessage.New(opt)
+	case config.TransportAsterisk:
+		t, err = asterisk.New(cfg.AsteriskTextsOptions(log))
+	case config.TransportSpool:
+		t, err = spool.Open(cfg.SpoolOptions(log))
+	case config.TransportFile:
+		f, ferr := file.Open(cfg.SMS.File.Path)
+		if ferr != nil {
+			return nil, nil, ferr
+		}
+		return f, func() { _ = f.Close() }, nil
+	default:
+		t = file.Log{Logger: log, ShowNumbers: cfg.Log.ShowNumbers}
+	}
+	return t, closeIt, err
+}
+
+// ways builds the ways out, in the order in which they are tried.
+func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
+	var opened []func()
+	closeAll = func() {
+		for _, f := range opened {
+			f()
+		}
+	}
+	for _, name := range d.cfg.SMS.Transport {
+		t, closeIt, err := openTransport(d.cfg, name, d.log)
+		if err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		opened = append(opened, closeIt)
+		ways = append(ways, sms.Way{Name: name, Transport: t, Regions: d.cfg.SMS.Regions[name], From: func(line string) string { return d.cfg.Sender(name, line) }})
+		d.m.transportWorks(name, true)
+	}
+	if !d.cfg.SMS.Sends() {
+		where := "here"
+		if d.cfg.SMS.Transport[0] == config.TransportFile {
+			where = "to " + d.cfg.SMS.File.Path
+		}
+		d.log.Warn("NO TEXT LEAVES THIS MACHINE: sms.transport is "+d.cfg.SMS.Transport[0]+"; what would be sent is written "+where, "mend", "set sms.transport to your provider once the account is there")
+	}
+	return ways, closeAll, nil
+}
+
+// A checker can tell whether its provider is reached and takes the credentials.
+type checker interface {
+	Check(ctx context.Context) error
+}
+
+// providers looks at each way out, and whether STOP finds its way in.
+func (d *doctor) providers(ctx context.Context, cfg *config.Config, r *rules.Rules) {
+	for _, name := range cfg.SMS.Transport {
+		what := "provider"
+		if len(cfg.SMS.Transport) > 1 {
+			what += " " + name
+		}
+		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+		d.provider(ctx, cfg, name, what)
+		cancel()
+		d.optOut(cfg, r, name)
+	}
+}
+
+// optOut tells how a STOP reaches textback.
+func (d *doctor) optOut(cfg *config.Config, r *rules.Rules, name string) {
+	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return // told already
+	}
+	defer closeIt()
+	if _, leaves := t.(sms.Declarer); !leaves {
+		return
+	}
+	traits, regions := sms.TraitsOf(t), cfg.SMS.Regions[name]
+	if len(regions) == 0 && r != nil {
+		regions = r.Regions()
+	}
+	how := map[sms.ReplyWay]string{
+		sms.ByWebhook: "replies and STOP are expected at " + cfg.Webhooks.URL(name) + "/inbound: set it at the provider",
+		sms.ByPoll:    "the provider is asked for replies and STOP", sms.BySession: "replies and STOP come over the same session",
+		sms.BySpool: "replies and STOP are read from the spool", sms.NoReplies: "no replies arrive; " + cfg.SMS.OptOutHandledBy,
+	}[traits.Replies]
+	d.say("opt-out", sms.CheckWayIn(name, traits, regions, cfg.SMS.OptOutHandledBy), how)
+}
+
+func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what string) {
+	if !cfg.SMS.Sends() {
+		d.note(what, "sms.transport is "+name+": no text leaves this machine")
+		return
+	}
+	switch name { // those whose session only serve may hold
+	case config.TransportSMPP:
+		opt, err := cfg.SMPPOptions(nil)
+		if err == nil {
+			err = smpp.Reach(ctx, opt)
+		}
+		d.say(what, err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
+		return
+	case config.TransportSIP:
+		opt, err := cfg.SIPTextsOptions(nil)
+		if err == nil {
+			err = sipmessage.Reach(ctx, opt)
+		}
+		d.say(what, err, "the SIP server "+cfg.SMS.SIP.Server+" answers; user and password are tried with the first text")
+		return
+	}
+	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
+	if err != nil {
+		d.say(what, err, "")
+		return
+	}
+	defer closeIt()
+	fine := "the account answers"
+	switch name {
+	case config.TransportAsterisk:
+		fine = "Asterisk would take texts for endpoint " + cfg.SMS.Asterisk.Endpoint + "; what the carrier does with them it does not tell"
+	case config.TransportSpool:
+		fine = "the directories of " + cfg.SMS.Spool.Kind + " can be used; whether its modem works, its own log tells"
+	case config.TransportHTTP:
+		fine = "it can be reached; whether it takes the credentials shows with the first text"
+		if setup := cfg.HTTPOptions().Setup(); setup != "" {
+			d.note(what+"'s side", setup)
+		}
+	}
+	if c, ok := t.(checker); ok {
+		d.say(what, c.Check(ctx), fine)
+	} else {
+		d.note(what, name+" cannot be asked without sending a text")
+	}
+}

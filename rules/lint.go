@@ -1,0 +1,541 @@
+package rules
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"textback/pbx"
+	"textback/rules/strict"
+)
+
+// Lint finds what works and is hardly meant: rules that overlap, calls that no rule decides
+// about, messages that leave people without a way to go on, holidays about to run
+// out. All are warnings. Unlike what Parse finds it may depend on the day, hence now, and on
+// which lines and queues there are.
+func (r *Rules) Lint(now time.Time, seen Seen) []Problem {
+	rep := &strict.Report{}
+	*rep = *r.rep
+	rep.Problems = nil
+	l := linter{r, rep, now}
+	l.overlaps()
+	l.gaps()
+	l.messages()
+	l.hours()
+	l.deadlines()
+	l.staff()
+	l.seen(seen)
+	rep.Sort()
+	return rep.Problems
+}
+
+type linter struct {
+	r   *Rules
+	rep *strict.Report
+	now time.Time
+}
+
+// alike tells whether two rules do the same.
+func alike(a, b *rule) bool {
+	same := func(x, y *time.Duration) bool { return (x == nil) == (y == nil) && (x == nil || *x == *y) }
+	return a.Send == b.Send && a.Text == b.Text && (a.Nothing == "") == (b.Nothing == "") && same(a.Delay, b.Delay) && same(a.Window, b.Window) &&
+		slices.Equal(a.FollowUps, b.FollowUps) && (a.Task == nil) == (b.Task == nil) && (a.Task == nil || *a.Task == *b.Task) &&
+		slices.Equal(a.Notify, b.Notify) && slices.Equal(a.Tags, b.Tags)
+}
+
+// overlaps warns of two mistakes with the order of rules that are no dead rules.
+//
+// One is a value that a rule names and never gets: of outcome: [declined, busy], the declined calls
+// may all be decided by a rule above. The other is two rules that ask exactly the
+// same conditions, of which some call fulfils both, though neither holds all calls of the other, and
+// which do different things. Rules that ask different conditions overlap all the time, and that is what the
+// order is for: nothing is said of those.
+func (l *linter) overlaps() {
+	var earlier []*rule
+	asking := map[string][]*rule{} // by the conditions they have
+	for i := range l.r.file.Rules {
+		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+		said := l.unreached(p, ru, earlier)
+		keys := strings.Join(ru.When.keys(), " ")
+		for _, e := range asking[keys] {
+			if !said && keys != "" && meet(&e.When, &ru.When) && !alike(e, ru) && !wider(&ru.When, &e.When) && !wider(&e.When, &ru.When) {
+				l.rep.Warning(p, "rules %q (line %d) and %q overlap: a call that fulfils the conditions of both is decided by the former, because it stands above; say in one of them what only the other is for",
+					e.Name, e.line, ru.Name)
+				break
+			}
+		}
+		asking[keys] = append(asking[keys], ru)
+		earlier = append(earlier, ru)
+	}
+}
+
+// keys are the conditions that are set.
+func (w *when) keys() (keys []string) {
+	v := reflect.ValueOf(w).Elem()
+	for i := range v.NumField() {
+		if key := v.Type().Field(i).Tag.Get("yaml"); key != "" && !v.Field(i).IsZero() {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// unreached warns of values that a rule names and no call brings to it.
+func (l *linter) unreached(p strict.Path, ru *rule, earlier []*rule) (said bool) {
+	part := ru.When
+	for _, x := range []struct {
+		key  string
+		list *[]string
+	}{{"outcome", &part.Outcome}, {"reason", &part.Reason}, {"line", &part.Line}, {"caller", &part.Caller}, {"region", &part.Region}, {"contact", &part.Contact},
+		{"group", &part.Group}, {"attestation", &part.Attestation}, {"hours", &part.Hours}, {"days", &part.Days}, {"queue", &part.Queue}, {"tried", &part.Tried}} {
+		all := *x.list
+		for j, word := range all {
+			if len(all) == 1 {
+				break // then the whole rule would be dead
+			}
+			*x.list = []string{word}
+			if x.key == "days" {
+				part.compiled.days = 1 << max(0, slices.Index(weekdays[:], word))
+			}
+			if i := slices.IndexFunc(earlier, func(e *rule) bool { return wider(&e.When, &part) }); i >= 0 {
+				l.rep.Warning(p.Key("when", x.key).Index(j), "no call with %s %s comes to rule %q: rule %q in line %d matches them all", x.key, word, ru.Name, earlier[i].Name, earlier[i].line)
+				said = true
+			}
+		}
+		*x.list, part.compiled.days = all, ru.When.compiled.days
+	}
+	return said
+}
+
+// meet tells whether some call fulfils both a and b, which ask the same conditions. Where it is not
+// certain it says no.
+func meet(a, b *when) bool {
+	words := func(a, b []string) bool {
+		return len(a) == 0 || slices.ContainsFunc(a, func(x string) bool { return slices.Contains(b, x) })
+	}
+	patterns := func(a, b []string) bool {
+		return len(a) == 0 || slices.ContainsFunc(a, func(x string) bool {
+			return slices.ContainsFunc(b, func(y string) bool { return pbx.Match([]string{x}, y) || pbx.Match([]string{y}, x) })
+		})
+	}
+	flag := func(a, b *bool) bool { return a == nil || *a == *b }
+	spans := func(a, b []span) bool {
+		return len(a) == 0 || slices.ContainsFunc(a, func(x span) bool {
+			return slices.ContainsFunc(b, func(y span) bool { return x.from < y.to && y.from < x.to })
+		})
+	}
+	days := func(a, b []dates) bool {
+		return len(a) == 0 || slices.ContainsFunc(a, func(x dates) bool {
+			return slices.ContainsFunc(b, func(y dates) bool { return x.first <= y.last && y.first <= x.last })
+		})
+	}
+	pbxStates := func() bool {
+		for _, x := range a.PBX {
+			if y, ok := b.PBX.Get(x.Key); ok && !patterns(x.Value, y) {
+				return false
+			}
+		}
+		return true
+	}
+	return words(a.Outcome, b.Outcome) && words(a.Reason, b.Reason) && flag(a.Certain, b.Certain) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
+		flag(a.Anonymous, b.Anonymous) && flag(a.Internal, b.Internal) && words(a.Region, b.Region) && words(a.Contact, b.Contact) && patterns(a.Group, b.Group) &&
+		words(a.Attestation, b.Attestation) && meetCounts(a.Attempts, b.Attempts) && meetBetween(a.Ring, b.Ring) && meetBetween(a.Wait, b.Wait) &&
+		meetBetween(a.QueueWait, b.QueueWait) && flag(a.MessageLeft, b.MessageLeft) && flag(a.Open, b.Open) && words(a.Hours, b.Hours) &&
+		days(a.compiled.dates, b.compiled.dates) && words(a.Days, b.Days) && spans(a.compiled.times, b.compiled.times) && patterns(a.Queue, b.Queue) &&
+		flag(a.Menu, b.Menu) && flag(a.Forwarded, b.Forwarded) && patterns(a.Tried, b.Tried) && pbxStates()
+}
+
+func meetBetween(a, b *between) bool {
+	if a == nil || b == nil {
+		return true
+	}
+	return (a.Under == nil || b.AtLeast == nil || *b.AtLeast < *a.Under) && (b.Under == nil || a.AtLeast == nil || *a.AtLeast < *b.Under)
+}
+
+func meetCounts(a, b *count) bool {
+	if a == nil || b == nil {
+		return true
+	}
+	return (a.Under == nil || b.AtLeast == nil || *b.AtLeast < *a.Under) && (b.Under == nil || a.AtLeast == nil || *a.AtLeast < *b.Under)
+}
+
+// gaps warns of outcomes about which no rule decides: of the plainest calls that there are, from
+// somebody new, on no line in particular, at an hour of each kind.
+func (l *linter) gaps() {
+	if len(l.r.file.Rules) == 0 {
+		return // told
+	}
+	hours := l.examples()
+	open := map[string][]string{} // by the kinds of calls, the hours at which nothing is decided
+	var order []string
+	for _, h := range hourKinds {
+		at, has := hours[h]
+		if !has {
+			continue
+		}
+		var missing []kind
+		for _, k := range kinds {
+			if !l.decided(k, at) {
+				missing = append(missing, k)
+			}
+		}
+		if len(missing) == 0 {
+			continue
+		}
+		what := inKinds(missing)
+		if len(open[what]) == 0 {
+			order = append(order, what)
+		}
+		open[what] = append(open[what], h)
+	}
+	for _, what := range order {
+		hs := open[what]
+		example := hours[hs[0]].In(l.r.zone).Format("Mon 2 Jan 2006 15:04")
+		when := "at any hour"
+		if len(hs) < len(hours) {
+			when = "when the hours say " + strings.Join(hs, " or ")
+		}
+		l.rep.Warning("rules", "no rule decides about calls that are %s %s, one on %s for instance: nothing is sent; add a rule for them, or one that says nothing: with the reason", what, when, example)
+	}
+}
+
+// hourKinds are what the hours may say, in the order in which gaps are told.
+var hourKinds = []string{opened, shut, pause, holiday}
+
+// examples finds a time to come for each of hourKinds that the office has. Without
+// hours any time does.
+func (l *linter) examples() map[string]time.Time {
+	found := map[string]time.Time{}
+	s := l.r.office.hours
+	t := l.now.In(l.r.zone).Truncate(30 * time.Minute)
+	if !s.any {
+		return map[string]time.Time{shut: t}
+	}
+	for range 366 * 48 {
+		if k := s.at(t.In(s.zone)); found[k].IsZero() {
+			found[k] = t
+			if len(found) == len(hourKinds) {
+				break
+			}
+		}
+		t = t.Add(30 * time.Minute)
+	}
+	return found
+}
+
+// decided tells whether some rule matches the plain calls of a kind.
+func (l *linter) decided(k kind, at time.Time) bool {
+	c := &pbx.Call{Direction: pbx.Inbound, State: pbx.StateEnded, Outcome: k.outcome, Reason: k.reason, Certain: true, EndedAt: at,
+		Caller: pbx.Caller{Number: "+12025550143", Raw: "+12025550143"}, Wait: 20 * time.Second}
+	if k.rang() {
+		c.Ring = 20 * time.Second
+	}
+	c.StartedAt = at.Add(-c.Wait)
+	messages := []*bool{nil}
+	if k.outcome == pbx.Voicemail {
+		yes, no := true, false
+		messages = []*bool{&yes, &no, nil}
+	}
+	for _, m := range messages {
+		if k.outcome == pbx.Voicemail {
+			c.Voicemail = &pbx.Mailbox{MessageLeft: m}
+		}
+		if d := l.r.Decide(Facts{Call: c}, at); d.Rule == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// inKinds names kinds of calls: "busy", "voicemail (reason busy or declined)".
+func inKinds(some []kind) string {
+	reasons := map[pbx.Outcome][]string{}
+	for _, k := range some {
+		reasons[k.outcome] = append(reasons[k.outcome], string(k.reason))
+	}
+	var parts []string
+	for _, o := range pbx.Outcomes {
+		switch rs := reasons[o]; {
+		case len(rs) == 0:
+		case o == pbx.Voicemail && len(rs) < len(pbx.Reasons):
+			parts = append(parts, fmt.Sprintf("%s (reason %s)", o, strings.Join(rs, " or ")))
+		default:
+			parts = append(parts, string(o))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// ways are by what words a text offers a way to go on, by language. A language that is not
+// here is not looked at.
+var ways = map[string]map[string]*regexp.Regexp{
+	"en": {
+		"reply":     regexp.MustCompile(`(?i)\b(repl(y|ies|ied)|respond|answer here|text (us|back|me)|message us|write (us|back)|send us)\b`),
+		"call back": regexp.MustCompile(`(?i)\b(call(ing)? (you|us|back|again|then|now|tomorrow)|(ring|phone) (you|us)|get back to you|return your call|be in touch|call \+?[\d(])`),
+		"book":      regexp.MustCompile(`(?i)\b(book(ing)?|schedule|appointment online)\b|https?://`),
+	},
+	"es": {
+		"reply":     regexp.MustCompile(`(?i)\b(respond(a|e|er|anos|enos)?|resp[oó]nd(a|e)(nos)?|conteste|contesta|escr[ií]b(a|e)(nos)?)\b`),
+		"call back": regexp.MustCompile(`(?i)(llamar(emos|le|te)|ll[aá]m(a|e)(nos|mos)|devolver(emos)? (la|su|tu) llamada|le llamamos|te llamamos)`),
+		"book":      regexp.MustCompile(`(?i)\b(reserv(a|e|ar)|agend(a|e|ar)|cita en l[ií]nea)\b|https?://`),
+	},
+	"de": {
+		"reply":     regexp.MustCompile(`(?i)\b(antwort(en)?|schreib(en)?|hier melden)\b`),
+		"call back": regexp.MustCompile(`(?i)(ruf(en|e)?\b.*\b(zurück|an)\b|rückruf|melden uns)`),
+		"book":      regexp.MustCompile(`(?i)\b(buch(en|ung)?|termin online|vereinbaren)\b|https?://`),
+	},
+	"fr": {
+		"reply":     regexp.MustCompile(`(?i)\b(répond(ez|re|s)|repond(ez|re|s)|écrivez|ecrivez)`),
+		"call back": regexp.MustCompile(`(?i)(rappel(ons|ez|erons|ler)|appelez)`),
+		"book":      regexp.MustCompile(`(?i)(réserv(ez|er)|reserv(ez|er)|rendez-vous en ligne)|https?://`),
+	},
+}
+
+// stops are words by which a text says how to stop.
+var stops = regexp.MustCompile(`(?i)\b(stop|stopp|arret|arrêt|alto|baja|opt.?out|unsubscribe)\b`)
+
+// said is one text of a message, as far as it can be told from the letters.
+type said struct {
+	p        strict.Path
+	called   string
+	text     string
+	language string
+}
+
+// texts are a message's in all its languages.
+func (l *linter) texts(p strict.Path, called string, m languages) (all []said) {
+	if m.All != "" {
+		return []said{{p, called, m.All, l.r.file.Language}}
+	}
+	for _, t := range m.By {
+		all = append(all, said{p.Key(t.Key), called + " in " + t.Key, t.Value, t.Key})
+	}
+	return all
+}
+
+// messages warns of texts that leave people without a way to go on, or, where they are the
+// first that somebody gets, without a word of how to stop.
+func (l *linter) messages() {
+	type use struct{ first, any bool }
+	uses := map[string]use{}
+	look := func(s said, first bool) {
+		if words := ways[s.language]; words != nil {
+			var has []string
+			for _, way := range []string{"reply", "call back", "book"} {
+				if words[way].MatchString(s.text) || way == "call back" && strings.Contains(s.text, ".Phone") || way == "book" && strings.Contains(s.text, ".Booking") {
+					has = append(has, way)
+				}
+			}
+			switch len(has) {
+			case 0:
+				l.rep.Warning(s.p, "%s tells nobody how to go on: offer two ways of reply, call back, book ({{.Booking}})", s.called)
+			case 1:
+				l.rep.Warning(s.p, "%s offers one way to go on (%s): offer a second of reply, call back, book ({{.Booking}}), for those to whom the first is none", s.called, has[0])
+			}
+		}
+		if first && !stops.MatchString(s.text) {
+			l.rep.Warning(s.p, "%s may be the first text that somebody gets, and does not say how to stop: add a word such as \"Reply STOP to opt out\"", s.called)
+		}
+	}
+	for i := range l.r.file.Rules {
+		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+		// Who is in an address book or has called before may have had a text; who is new has not.
+		first := len(ru.When.Contact) == 0 || slices.Contains(ru.When.Contact, "new")
+		if a := ru.When.Attempts; a != nil && a.AtLeast != nil && *a.AtLeast > 1 {
+			first = false
+		}
+		if ru.Send != "" {
+			u := uses[ru.Send]
+			uses[ru.Send] = use{u.first || first, true}
+		}
+		if ru.Text != "" {
+			look(said{p.Key("text"), "the text of rule " + quote(ru.Name), ru.Text, l.r.file.Language}, first)
+		}
+		for j, fu := range ru.FollowUps {
+			if fu.Send != "" {
+				u := uses[fu.Send]
+				uses[fu.Send] = use{u.first, true}
+			}
+			if fu.Text != "" {
+				look(said{p.Key("follow_ups").Index(j).Key("text"), "the follow-up text of rule " + quote(ru.Name), fu.Text, l.r.file.Language}, false)
+			}
+		}
+	}
+	for _, m := range l.r.file.Messages {
+		if u := uses[m.Key]; u.any {
+			for _, s := range l.texts(strict.At("messages").Key(m.Key), "message "+quote(m.Key), m.Value) {
+				look(s, u.first)
+			}
+		}
+	}
+}
+
+// runningOut is how long before the last holiday that is known its end is told.
+const runningOut = 60 * 24 * time.Hour
+
+// hours warns of holidays about to run out, of dates that are past, and of times that a day does not have.
+func (l *linter) hours() {
+	today := dateOf(l.now.In(l.r.zone))
+	check := func(p strict.Path, o *office) {
+		if c := o.closing; c.last != 0 && !c.endless && c.last < dateOf(l.now.Add(runningOut).In(l.r.zone)) {
+			where := p.Key("closed_on")
+			if !l.rep.Has(where) {
+				where = p.Key("holidays")
+			}
+			verb := "is"
+			if c.last < today {
+				verb = "was"
+			}
+			l.rep.Warning(where, "the last holiday that is known %s on %s: add the next ones, or the office counts as open then", verb, c.last.in(time.UTC).Format("2006-01-02"))
+		}
+	}
+	check("", l.r.office)
+	l.exceptions("exceptions", l.r.file.Exceptions, l.r.zone, today)
+	for i, o := range l.r.lines {
+		line, p := &l.r.file.Lines[i].Value, strict.At("lines").Key(l.r.file.Lines[i].Key)
+		if line.ClosedOn != nil || line.Holidays != nil {
+			check(p, o)
+		}
+		if line.Exceptions != nil {
+			l.exceptions(p.Key("exceptions"), *line.Exceptions, o.hours.zone, today)
+		}
+	}
+	for i := range l.r.file.Rules {
+		w, p := &l.r.file.Rules[i].When, strict.At("rules").Index(i).Key("when", "dates")
+		if d := w.compiled.dates; len(d) > 0 && !slices.ContainsFunc(d, func(d dates) bool { return d.last >= today }) {
+			l.rep.Warning(p, "all of these dates are past, so rule %q matches no call any more", l.r.file.Rules[i].Name)
+		}
+	}
+}
+
+// exceptions warns of dates that are past, and of times that they do not have because clocks go forward.
+func (l *linter) exceptions(p strict.Path, list strict.Keyed[[]string], zone *time.Location, today date) {
+	past := 0
+	for _, e := range list {
+		d, ok := parseDate(e.Key)
+		if !ok {
+			continue
+		}
+		if d < today {
+			past++
+		}
+		for i, s := range e.Value {
+			from, to, _ := strings.Cut(s, "-")
+			for _, clock := range []string{from, to} {
+				m, ok := minutes(clock)
+				if !ok || m >= 24*60 {
+					continue
+				}
+				y, mo, day := d.in(zone).Date()
+				t := time.Date(y, mo, day, m/60, m%60, 0, 0, zone)
+				if t.Hour()*60+t.Minute() != m {
+					l.rep.Warning(p.Key(e.Key).Index(i), "there is no %s on that day in %s: clocks go forward", strings.TrimSpace(clock), zone)
+				}
+			}
+		}
+	}
+	if past > 0 && past == len(list) {
+		l.rep.Warning(p, "all of these dates are past")
+	}
+}
+
+// deadlines warns of follow-ups that come when their rule's task is overdue, or when the
+// episode has closed.
+func (l *linter) deadlines() {
+	for i := range l.r.file.Rules {
+		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+		window := l.r.file.Defaults.Window
+		if ru.Window != nil {
+			window = *ru.Window
+		}
+		for j, fu := range ru.FollowUps {
+			fp := p.Key("follow_ups").Index(j).Key("after")
+			switch {
+			case ru.Task != nil && fu.After >= ru.Task.Within:
+				l.rep.Warning(fp, "this follow-up comes %s after the text, when the rule's task is overdue already (within: %s)", human(fu.After), human(ru.Task.Within))
+			case fu.After > window:
+				l.rep.Warning(fp, "this follow-up comes %s after the text, when the episode has closed already (window: %s)", human(fu.After), human(window))
+			}
+		}
+	}
+}
+
+// staff warns of people whom no rule names.
+func (l *linter) staff() {
+	used := map[string]bool{}
+	for i := range l.r.file.Rules {
+		ru := &l.r.file.Rules[i]
+		for _, n := range ru.Notify {
+			used[n] = true
+		}
+		for _, fu := range ru.FollowUps {
+			used[fu.Assign] = true
+		}
+		if ru.Task != nil {
+			used[ru.Task.Owner] = true
+		}
+	}
+	for i, s := range l.r.file.Staff {
+		// The first of them gets what could not be sent in time.
+		if i > 0 && !used[s.Key] {
+			l.rep.Warning(strict.At("staff").Key(s.Key), "no rule tells %s anything or gives a task: name them in notify, task or assign", s.Key)
+		}
+	}
+}
+
+// Seen are the lines and queues that there are: from textback.yaml, and from stored calls.
+type Seen struct {
+	Lines  []pbx.Line // configured ones
+	calls  int
+	lines  map[pbx.Line]bool
+	queues map[string]bool
+}
+
+// Call takes a stored call in.
+func (s *Seen) Call(c *pbx.Call) {
+	if s.lines == nil {
+		s.lines, s.queues = map[pbx.Line]bool{}, map[string]bool{}
+	}
+	s.calls++
+	s.lines[c.Line] = true
+	if c.Queue != nil {
+		s.queues[c.Queue.Name] = true
+	}
+}
+
+// enough is how many calls must be stored before something counts as never seen.
+const enough = 100
+
+// seen warns of lines and queues in the rules that there are none of.
+func (l *linter) seen(s Seen) {
+	all := slices.Concat(s.Lines, slices.Collect(maps.Keys(s.lines)))
+	line := func(p strict.Path, pattern string) {
+		if slices.ContainsFunc(all, func(have pbx.Line) bool { return onLine([]string{pattern}, have) }) {
+			return
+		}
+		switch {
+		case s.calls >= enough:
+			l.rep.Warning(p, "line %q was never called: none of %d stored calls came by it, and textback.yaml has no such line", pattern, s.calls)
+		case len(s.Lines) > 0:
+			l.rep.Warning(p, "textback.yaml has no line %q: look at its lines, their names and numbers", pattern)
+		}
+	}
+	for _, ln := range l.r.file.Lines {
+		line(strict.At("lines").Key(ln.Key), ln.Key)
+	}
+	for i := range l.r.file.Rules {
+		w, p := &l.r.file.Rules[i].When, strict.At("rules").Index(i).Key("when")
+		for j, pattern := range w.Line {
+			line(p.Key("line").Index(j), pattern)
+		}
+		for j, q := range w.Queue {
+			if s.calls >= enough && !slices.ContainsFunc(slices.Collect(maps.Keys(s.queues)), func(have string) bool { return pbx.Match([]string{q}, have) }) {
+				l.rep.Warning(p.Key("queue").Index(j), "no caller was ever in queue %q: none of %d stored calls", q, s.calls)
+			}
+		}
+	}
+}
