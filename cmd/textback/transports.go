@@ -18,6 +18,7 @@ import (
 	"textback/sms/httpapi"
 	"textback/sms/sipmessage"
 	"textback/sms/smpp"
+	"textback/sms/spool"
 	"textback/sms/telnyx"
 	"textback/sms/twilio"
 )
@@ -52,6 +53,8 @@ func openTransport(cfg *config.Config, name string, log *slog.Logger) (t sms.Tra
 		t, err = sipmessage.New(opt)
 	case config.TransportAsterisk:
 		t, err = asterisk.New(cfg.AsteriskTextsOptions(log))
+	case config.TransportSpool:
+		t, err = spool.Open(cfg.SpoolOptions(log))
 	case config.TransportFile:
 		f, ferr := file.Open(cfg.SMS.File.Path)
 		if ferr != nil {
@@ -217,6 +220,8 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what st
 	switch name {
 	case config.TransportAsterisk:
 		fine = "Asterisk would take texts for endpoint " + cfg.SMS.Asterisk.Endpoint + "; what the carrier does with them it does not tell"
+	case config.TransportSpool:
+		fine = "the directories of " + cfg.SMS.Spool.Kind + " can be used; whether its modem works, its own log tells"
 	case config.TransportHTTP:
 		fine = "it can be reached; whether it takes the credentials shows with the first text"
 		if setup := cfg.HTTPOptions().Setup(); setup != "" {

@@ -119,6 +119,7 @@ type SMS struct {
 	Asterisk       AsteriskTexts       `yaml:"asterisk"`
 	HTTP           HTTPAPI             `yaml:"http"`
 	Android        Android             `yaml:"android"`
+	Spool          Spool               `yaml:"spool"`
 
 	Replies Replies `yaml:"replies"`
 	// OptOutHandledBy says who hears STOP where the transport brings no replies.
@@ -222,6 +223,7 @@ func defaults() *Config {
 			Asterisk: asteriskTextsDefaults(),
 			HTTP:     HTTPAPI{Validity: 15 * time.Minute},
 			Android:  Android{Validity: 15 * time.Minute},
+			Spool:    spoolDefaults(),
 		},
 		NATS: NATS{Listen: "127.0.0.1:4222"},
 		HTTP: HTTP{Listen: "127.0.0.1:9470"},

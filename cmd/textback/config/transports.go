@@ -29,6 +29,7 @@ var transports = []struct {
 	{TransportAndroid, (*Config).checkAndroid},
 	{TransportSIP, (*Config).checkSIPTexts},
 	{TransportAsterisk, (*Config).checkAsteriskTexts},
+	{TransportSpool, (*Config).checkSpool},
 }
 
 func transportNames() (names []string) {
