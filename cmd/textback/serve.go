@@ -212,10 +212,11 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		if err != nil {
 			return err
 		}
-		half("sender", sender.Run)
+		// First those that hold sessions: a text that waits would find none.
 		for _, p := range parts {
 			half(p.name, p.run)
 		}
+		half("sender", sender.Run)
 	}
 	go d.systemd(ctx, ready, w)
 	hup := make(chan os.Signal, 1)

@@ -26,6 +26,7 @@ import (
 	"textback/pbx"
 	"textback/pbx/bus"
 	"textback/rules"
+	"textback/rules/gsm7"
 	"textback/sms"
 	"textback/sms/emulator"
 	"textback/sms/smpp/pdu"
@@ -175,7 +176,7 @@ func (o *office) discreet(words ...string) {
 // a receipt reaches the job, and the log tells nothing of it.
 func TestWays(t *testing.T) {
 	for name, open := range map[string]func(t *testing.T) (*office, wayPeer){
-		"twilio, called": twilioCalled, "twilio, polled": twilioPolled, "telnyx": telnyxWay, "smpp": smppWay, "android": androidWay, "sip": sipWay, "kannel": kannelWay,
+		"twilio, called": twilioCalled, "twilio, polled": twilioPolled, "telnyx": telnyxWay, "smpp": smppWay, "android": androidWay, "sip": sipWay, "kannel": kannelWay, "spool": spoolWay,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -490,6 +491,116 @@ func kannelWay(t *testing.T) (*office, wayPeer) {
 	k := kannel.Start(t, kannel.Options{Secret: secret, Inbound: inbound, Hook: "http://" + o.hooks + "/textback/http"})
 	o.edit("KANNEL", k.URL, publicURL, "http://"+o.hooks+"/textback")
 	return o, &kannelPeer{k, map[string]bool{}}
+}
+
+// spoolPeer does with files what smsd does: it takes them out of outgoing, notes the
+// modem's reference, and puts texts and reports into incoming.
+type spoolPeer struct {
+	t     *testing.T
+	dir   string
+	said  map[string]bool
+	files int
+
+	mu    sync.Mutex
+	texts []sms.Message // ID: the modem's reference
+}
+
+func (p *spoolPeer) ready() bool { return true }
+func (p *spoolPeer) phone(number string) (got []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.texts {
+		if m.To == number {
+			got = append(got, m.Body)
+		}
+	}
+	return got
+}
+
+// send takes the texts that are there.
+func (p *spoolPeer) send() error {
+	found, err := filepath.Glob(filepath.Join(p.dir, "outgoing", "textback-*"))
+	for _, path := range found {
+		checked, sent := filepath.Join(p.dir, "checked", filepath.Base(path)), filepath.Join(p.dir, "sent", filepath.Base(path))
+		if err := os.Rename(path, checked); err != nil {
+			return err
+		}
+		b, err := os.ReadFile(checked)
+		if err != nil {
+			return err
+		}
+		head, body, _ := bytes.Cut(b, []byte("\n\n"))
+		m := sms.Message{Body: gsm7.Decode(body)}
+		if bytes.Contains(head, []byte("Alphabet: UCS2")) {
+			m.Body = gsm7.DecodeUCS2(body)
+		}
+		to, _, _ := strings.Cut(string(bytes.TrimPrefix(head, []byte("To: "))), "\n")
+		p.mu.Lock()
+		m.To, m.ID = "+"+to, strconv.Itoa(len(p.texts)+1)
+		p.texts = append(p.texts, m)
+		p.mu.Unlock()
+		if err := os.WriteFile(checked, slices.Concat(head, []byte("\nMessage_id: "+m.ID+"\n\n"), body), 0o600); err != nil {
+			return err
+		}
+		if err := os.Rename(checked, sent); err != nil {
+			return err
+		}
+	}
+	return err
+}
+
+func (p *spoolPeer) incoming(from, body string) error {
+	p.files++
+	name := filepath.Join(p.dir, "incoming", fmt.Sprintf("GSM1.a%d", p.files))
+	return os.WriteFile(name, fmt.Appendf(nil, "From: %s\nFrom_TOA: 91 international, ISDN/telephone\nReceived: %s\nModem: GSM1\nAlphabet: ISO\n\n%s",
+		from[1:], time.Now().Format("06-01-02 15:04:05"), body), 0o600)
+}
+
+// reply comes once: a modem has no reason to offer a text again.
+func (p *spoolPeer) reply(_ context.Context, id, from, body string) error {
+	if p.said[id] {
+		return nil
+	}
+	p.said[id] = true
+	return p.incoming(from, body)
+}
+
+// delivered reports on the first text to number, once smsd has told that it is sent.
+func (p *spoolPeer) delivered(_ context.Context, number string) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.texts {
+		if m.To == number && !p.said[m.ID] {
+			p.said[m.ID] = true
+			return p.incoming(number, "SMS STATUS REPORT\nMessage_id: "+m.ID+"\nDischarge_timestamp: "+time.Now().Format("06-01-02 15:04:05")+"\nStatus: 0,Ok,short message received by the SME\n")
+		}
+	}
+	return nil
+}
+
+func spoolWay(t *testing.T) (*office, wayPeer) {
+	p := &spoolPeer{t: t, dir: t.TempDir(), said: map[string]bool{}}
+	conf := "number: " + strconv.Quote(officeLine)
+	for _, name := range []string{"outgoing", "incoming", "sent", "failed", "checked"} {
+		dir := filepath.Join(p.dir, name)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		conf += ", " + name + ": " + dir
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if err := p.send(); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-done })
+	return newOffice(t, "{transport: spool, spool: {kind: smstools, "+conf+"}}", false, nil), p
 }
 
 // smppPeer is a provider's SMSC.
