@@ -172,12 +172,15 @@ func (o *office) discreet(words ...string) {
 	}
 }
 
+var allWays = map[string]func(t *testing.T) (*office, wayPeer){
+	"twilio, called": twilioCalled, "twilio, polled": twilioPolled, "telnyx": telnyxWay, "smpp": smppWay, "android": androidWay, "sip": sipWay, "kannel": kannelWay, "spool": spoolWay,
+}
+
 // Every way, with the whole daemon: the text arrives, a reply and STOP come back,
 // a receipt reaches the job, and the log tells nothing of it.
 func TestWays(t *testing.T) {
-	for name, open := range map[string]func(t *testing.T) (*office, wayPeer){
-		"twilio, called": twilioCalled, "twilio, polled": twilioPolled, "telnyx": telnyxWay, "smpp": smppWay, "android": androidWay, "sip": sipWay, "kannel": kannelWay, "spool": spoolWay,
-	} {
+	for name, open := range allWays {
+
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			o, p := open(t)
@@ -246,6 +249,66 @@ func TestWays(t *testing.T) {
 			}
 			o.stop()
 			o.discreet("2025550143", "2025550144", "sorry we missed", question, "Tuesday", "unsubscribed")
+		})
+	}
+}
+
+// With wrong secrets no text leaves, what strangers send to the webhooks is not
+// believed, and neither the log nor doctor tells a secret, a number or a word.
+func TestWrongSecrets(t *testing.T) {
+	for name, open := range allWays {
+		if name == "spool" {
+			continue // it has none
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o, p := open(t)
+			for file, s := range o.secrets {
+				if err := os.WriteFile(filepath.Join(o.dir, file), []byte("not-"+s), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			o.up()
+			const caller = "+12025550143"
+			call := o.missed(caller)
+			j := o.becomes(call, "refused", func(j *sms.Job) bool { return j.Why != "" })
+			if j.State == sms.Sent || j.State == sms.Held || len(p.phone(caller)) > 0 {
+				t.Errorf("%s (%s: %s), the phone shows %q", j.State, j.Why, j.Because, p.phone(caller))
+			}
+			conf, err := os.ReadFile(filepath.Join(o.dir, "textback.yaml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if bytes.Contains(conf, []byte("webhooks:")) {
+				transport, _, _ := strings.Cut(name, ",")
+				if transport == "kannel" {
+					transport = "http"
+				}
+				for _, method := range []string{"GET", "POST"} {
+					r, _ := http.NewRequest(method, "http://"+o.hooks+"/textback/"+transport+"/inbound?from=12025550143&text=Forged+Tuesday", strings.NewReader("From=%2B12025550143&Body=Forged+Tuesday"))
+					r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+					resp, err := http.DefaultClient.Do(r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					resp.Body.Close()
+					if resp.StatusCode < 400 || resp.StatusCode > 499 {
+						t.Errorf("%s of a stranger: HTTP %d", method, resp.StatusCode)
+					}
+				}
+			}
+			out, _ := o.run("doctor")
+			for _, s := range o.secrets {
+				if strings.Contains(out, s) {
+					t.Errorf("doctor tells a secret:\n%s", out)
+				}
+			}
+			if out, _ = o.run("replies"); strings.Contains(out, "Forged") {
+				t.Errorf("a forged reply is believed:\n%s", out)
+			}
+			o.stop()
+			t.Logf("%s: %s", j.Why, j.Because)
+			o.discreet("2025550143", "sorry we missed", "Forged")
 		})
 	}
 }
