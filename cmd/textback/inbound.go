@@ -91,6 +91,9 @@ func (d *serving) inbound(s *sms.Sender, ways []sms.Way) ([]part, error) {
 			}
 		}
 		in := s.Inbox(w.Name, t)
+		if h, ok := w.Transport.(interface{ Health() error }); ok { // it holds a session
+			d.m.check("texts by "+w.Name, h.Health)
+		}
 		if r, ok := w.Transport.(sms.Runner); ok {
 			parts = append(parts, part{w.Name, func(ctx context.Context) error { return r.Run(ctx, in) }})
 		}

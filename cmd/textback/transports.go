@@ -200,7 +200,7 @@ func (d *doctor) provider(ctx context.Context, cfg *config.Config, name, what st
 		if err == nil {
 			err = smpp.Reach(ctx, opt)
 		}
-		d.say(what, err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; the password is tried by serve alone, because a second session may end the first")
+		d.say(what, err, "the SMSC at "+cfg.SMS.SMPP.Address+" can be reached; whether it takes the password stands in the line of the daemon: a second session may end the first")
 		return
 	case config.TransportSIP:
 		opt, err := cfg.SIPTextsOptions(nil)

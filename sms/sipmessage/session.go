@@ -573,6 +573,7 @@ func (s *session) register(ctx context.Context) {
 				t.log.Warn("not registered with the SIP server: replies do not arrive", "error", err)
 			}
 			registered = false
+			t.heard(fmt.Errorf("not registered with the SIP server, so replies and STOP do not arrive: %w", err))
 			sleep(ctx, pause)
 			pause = min(2*pause, 2*time.Minute)
 			continue
@@ -581,6 +582,7 @@ func (s *session) register(ctx context.Context) {
 			t.log.Info("registered with the SIP server", "expires", expires)
 		}
 		registered, pause = true, 2*time.Second
+		t.heard(nil)
 		// Signs of life until half of the time is over; they keep a NAT's door open
 		// and notice a connection that is gone, and with it the way back to us.
 		for end := t.opt.Now().Add(max(expires/2, time.Second)); ctx.Err() == nil && t.opt.Now().Before(end); {
@@ -602,6 +604,20 @@ func (s *session) register(ctx context.Context) {
 		_, _ = once(bye, 0)
 		cancel()
 	}
+}
+
+// Health is why what is sent to us does not arrive; nil while it does, as far as
+// can be known: only a registration is answered.
+func (t *Transport) Health() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.deaf
+}
+
+func (t *Transport) heard(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.deaf = err
 }
 
 // bound is the address that a registration names: for TCP and TLS without a

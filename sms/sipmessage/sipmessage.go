@@ -133,6 +133,7 @@ type Transport struct {
 	mu       sync.Mutex
 	sess     *session // nil: Run does not run
 	away     time.Time
+	deaf     error                    // why replies do not arrive; nil: they do
 	servers  map[netip.Addr]time.Time // addresses of the server, and when they were last looked up
 	inflight sync.WaitGroup
 }
@@ -210,6 +211,9 @@ func New(opt Options) (*Transport, error) {
 	}
 	if o.RatePerSecond > 0 {
 		t.limiter = rate.NewLimiter(rate.Limit(o.RatePerSecond), 1)
+	}
+	if opt.Register {
+		t.deaf = errors.New("not registered with the SIP server yet, so replies and STOP do not arrive")
 	}
 	return t, nil
 }

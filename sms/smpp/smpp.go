@@ -477,6 +477,13 @@ func (t *Transport) set(s *session, why error) {
 	t.session, t.why = s, why
 }
 
+// Health is why nothing leaves and nothing comes in now; nil while a session is bound.
+func (t *Transport) Health() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.why
+}
+
 // open connects and binds.
 func (t *Transport) open(ctx context.Context) (*session, error) {
 	dctx, cancel := context.WithTimeout(ctx, t.opt.ConnectTimeout)

@@ -298,6 +298,9 @@ func TestWrongSecrets(t *testing.T) {
 				}
 			}
 			out, _ := o.run("doctor")
+			if (name == "smpp" || name == "sip") && !strings.Contains(out, "SICK  daemon      texts by "+name) {
+				t.Errorf("doctor does not tell that there is no session:\n%s", out)
+			}
 			for _, s := range o.secrets {
 				if strings.Contains(out, s) {
 					t.Errorf("doctor tells a secret:\n%s", out)
