@@ -16,7 +16,6 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"textback/cmd/textback/config"
-	"textback/pbx/bus"
 	"textback/pbx/number"
 	"textback/sms"
 )
@@ -104,24 +103,15 @@ func openOptOuts(ctx context.Context, con console, path string, within time.Dura
 	})
 }
 
-// withKey gives f the wiring, NATS as an admin, and the key of callers.
+// withKey is withNATS with the key of callers.
 func withKey(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error) error {
-	cfg, err := loadWiring(con, path)
-	if err != nil {
-		return err
-	}
-	nc, err := openNATS(ctx, cfg, bus.Admin)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	key, err := sms.LoadKey(cfg.StateDir)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	return f(ctx, cfg, nc, key)
+	return withNATS(ctx, con, path, within, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error {
+		key, err := sms.LoadKey(cfg.StateDir)
+		if err != nil {
+			return err
+		}
+		return f(ctx, cfg, nc, key)
+	})
 }
 
 // e164 is what an admin wrote as it is stored.

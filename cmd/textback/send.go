@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"textback/pbx/bus"
+	"textback/cmd/textback/config"
 	"textback/rules"
 	"textback/sms"
 )
@@ -107,17 +107,10 @@ type textsCmd struct {
 
 // Run lists texts, or settles one.
 func (c textsCmd) Run(ctx context.Context, con console) error {
-	cfg, err := loadWiring(con, c.Config)
-	if err != nil {
-		return err
-	}
-	nc, err := openNATS(ctx, cfg, bus.Admin)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
+	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error { return c.texts(ctx, con, nc) })
+}
+
+func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn) error {
 	if c.Settle != "" {
 		if !c.Sent && !c.NotSent {
 			return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
@@ -129,7 +122,7 @@ func (c textsCmd) Run(ctx context.Context, con console) error {
 	}
 	tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "UPDATED\tTO\tSTATE\tWHY\tRULE\tTEXT\tJOB")
-	err = sms.Jobs(ctx, nc, func(j *sms.Job) {
+	err := sms.Jobs(ctx, nc, func(j *sms.Job) {
 		if c.Held && j.State != sms.Held || j.Kind == sms.Task {
 			return
 		}

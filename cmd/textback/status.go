@@ -85,6 +85,23 @@ func loadWiring(con console, path string) (*config.Config, error) {
 	return cfg, nil
 }
 
+// withNATS gives f the wiring and the running daemon's NATS, as an admin, within
+// a time.
+func withNATS(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error) error {
+	cfg, err := loadWiring(con, path)
+	if err != nil {
+		return err
+	}
+	nc, err := openNATS(ctx, cfg, bus.Admin)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return f(ctx, cfg, nc)
+}
+
 type statusCmd struct {
 	configFlag
 	JSON bool `name:"json" help:"Print JSON."`
@@ -183,15 +200,10 @@ type callsCmd struct {
 
 // Run prints stored calls, oldest first, and what was decided for each.
 func (c callsCmd) Run(ctx context.Context, con console) error {
-	cfg, err := loadWiring(con, c.Config)
-	if err != nil {
-		return err
-	}
-	nc, err := openNATS(ctx, cfg, bus.Admin)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
+	return withNATS(ctx, con, c.Config, 5*time.Minute, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error { return c.list(ctx, con, nc) })
+}
+
+func (c callsCmd) list(ctx context.Context, con console, nc *nats.Conn) error {
 	texts, err := textsByCall(ctx, nc)
 	if err != nil {
 		return err

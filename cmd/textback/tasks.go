@@ -8,7 +8,9 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"textback/pbx/bus"
+	"github.com/nats-io/nats.go"
+
+	"textback/cmd/textback/config"
 	"textback/sms"
 )
 
@@ -23,22 +25,17 @@ type tasksCmd struct {
 
 // Run lists the callbacks that are owed, or ends one.
 func (c tasksCmd) Run(ctx context.Context, con console) error {
-	cfg, err := loadWiring(con, c.Config)
-	if err != nil {
-		return err
-	}
-	nc, err := openNATS(ctx, cfg, bus.Admin)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	if c.Done != "" {
-		return sms.End(ctx, nc, c.Done, c.By)
-	}
+	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error {
+		if c.Done != "" {
+			return sms.End(ctx, nc, c.Done, c.By)
+		}
+		return c.list(ctx, con, nc)
+	})
+}
+
+func (c tasksCmd) list(ctx context.Context, con console, nc *nats.Conn) error {
 	var tasks []*sms.Job
-	err = sms.Jobs(ctx, nc, func(j *sms.Job) {
+	err := sms.Jobs(ctx, nc, func(j *sms.Job) {
 		if j.Kind == sms.Task && (c.All || j.State == sms.Waiting) && (c.Owner == "" || j.TaskOwner == c.Owner) {
 			tasks = append(tasks, j)
 		}
