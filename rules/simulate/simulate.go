@@ -103,8 +103,11 @@ func (v *Verdict) Text() *Step {
 	return nil
 }
 
-// ByHand is why a step was cancelled when somebody in the office did it.
-const ByHand = "by_hand"
+// Why a step was cancelled, beside the guards' names.
+const (
+	ByHand      = "by_hand"       // somebody in the office did it
+	NoFirstText = "no_first_text" // a follow-up whose first text did not go out
+)
 
 // lookAgain is how long a due text waits before the guards that only make it
 // wait are asked again.
@@ -309,11 +312,6 @@ func (o *office) end(p *pending, s State, now time.Time, why, because string) {
 		if p.who.first.Equal(p.planned) {
 			p.who.first = time.Time{} // the episode has its first text still to come
 		}
-		for _, other := range slices.Clone(p.who.open) {
-			if other.verdict == p.verdict && other.step.Kind == "follow_up" && other.step.Task == nil {
-				o.end(other, Cancelled, now, why, because)
-			}
-		}
 	}
 }
 
@@ -445,6 +443,17 @@ func (o *office) look(p *pending, now time.Time) {
 	if p.step.Task != nil {
 		o.end(p, Open, now, "", "")
 		return
+	}
+	if first := p.verdict.Text(); p.step.Kind == "follow_up" && first != nil {
+		switch first.State {
+		case Sent:
+		case Waiting:
+			p.at = now.Add(lookAgain)
+			return
+		default:
+			o.end(p, Cancelled, now, NoFirstText, "the first text did not go out")
+			return
+		}
 	}
 	f := o.facts(p.verdict.Call, p.who, p.given, now)
 	f.Text = &rules.DueText{FollowUp: p.step.Kind == "follow_up", DueAt: p.step.DueAt, PlannedAt: p.planned, Segments: p.step.Segments}
