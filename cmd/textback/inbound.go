@@ -84,13 +84,10 @@ func (d *serving) inbound(s *sms.Sender, ways []sms.Way) ([]part, error) {
 	var parts []part
 	hooks := map[string]http.Handler{}
 	for _, w := range ways {
-		t := sms.TraitsOf(w.Transport)
-		if _, leaves := w.Transport.(sms.Declarer); leaves {
-			if err := sms.CheckWayIn(w.Name, t, d.regions(w), d.cfg.SMS.OptOutHandledBy); err != nil {
-				return nil, err
-			}
+		if err := wayIn(d.cfg, w.Name, w.Transport, d.regions(w)); err != nil {
+			return nil, err
 		}
-		in := s.Inbox(w.Name, t)
+		in := s.Inbox(w.Name, sms.TraitsOf(w.Transport))
 		if r, ok := w.Transport.(sms.Runner); ok {
 			parts = append(parts, part{w.Name, func(ctx context.Context) error { return r.Run(ctx, in) }})
 		}

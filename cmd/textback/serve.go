@@ -64,10 +64,23 @@ func loadFiles(con console, path string, load func(string) (*config.Config, []co
 	return cfg, r, nil
 }
 
+// fit prints where the two files do not fit together, and tells whether that is nowhere.
+func fit(con console, cfg *config.Config, r *rules.Rules) bool {
+	ok := true
+	for _, p := range across(cfg, r) {
+		fmt.Fprintln(con.err, p)
+		ok = ok && p.Warning
+	}
+	return ok
+}
+
 func (s serveCmd) Run(ctx context.Context, con console) error {
 	cfg, r, err := loadConfig(con, s.Config)
 	if err != nil {
 		return err
+	}
+	if !s.Watch && !fit(con, cfg, r) {
+		return errNotOK
 	}
 	log := newLog(con.err, cfg.Log)
 	if (s.Watch || s.Send) && cfg.NATS.URL == "" {
@@ -315,8 +328,14 @@ func (d *serving) reload() {
 	}
 	cur := d.rules.Load()
 	r, problems := rules.Load(d.cfg.Rules)
+	bad := r == nil
+	if !bad && d.directory != nil { // what is only watched is neither texted nor told
+		misfits := across(d.cfg, r)
+		bad = slices.ContainsFunc(misfits, func(p config.Problem) bool { return !p.Warning })
+		problems = append(problems, misfits...)
+	}
 	logProblems(d.log, problems)
-	if r == nil {
+	if bad {
 		d.log.Error("the new rules have errors; the old ones stay in force", "rules", cur.Version())
 		return
 	}
