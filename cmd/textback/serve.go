@@ -225,6 +225,9 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		if err != nil {
 			return err
 		}
+		if d.rules.Load().Shadow() {
+			d.sayMode(d.rules.Load())
+		}
 		half("sender", sender.Run)
 		for _, p := range parts {
 			half(p.name, p.run)
@@ -341,6 +344,18 @@ func (d *serving) reload() {
 	}
 	d.rules.Store(r)
 	d.log.Info("rules reloaded", "rules", r.Version(), "before", cur.Version())
+	if r.Shadow() != cur.Shadow() {
+		d.sayMode(r)
+	}
+}
+
+// sayMode tells whether texts leave: who forgets about shadow mode believes that they do.
+func (d *serving) sayMode(r *rules.Rules) {
+	if r.Shadow() {
+		d.log.Warn("NO TEXT IS SENT: mode is shadow; what would be sent is recorded, and 'textback backtest --office' holds it against what the office did", "mend", "set mode: live in rules.yaml and reload")
+	} else {
+		d.log.Info("mode is live: texts are sent")
+	}
 }
 
 // monotonicUsec is CLOCK_MONOTONIC, which systemd wants with RELOADING=1.
