@@ -487,6 +487,25 @@ func (l *linter) staff() {
 	}
 }
 
+// Unmailed warns of everybody who is to be told by e-mail, for an office that has no
+// mail server configured.
+func (r *Rules) Unmailed() []Problem {
+	rep := &strict.Report{}
+	*rep = *r.rep
+	rep.Problems = nil
+	for _, s := range r.file.Staff {
+		other := ""
+		switch {
+		case s.Value.Email == "":
+			continue
+		case s.Value.Text == "" && s.Value.Webhook == "":
+			other = " and has no other way to be told"
+		}
+		rep.Warning(strict.At("staff").Key(s.Key, "email"), "no e-mail can be sent: %s is told by e-mail%s, and textback.yaml names no mail server (notify.smtp)", s.Key, other)
+	}
+	return rep.Problems
+}
+
 // Seen are the lines and queues that there are: from textback.yaml, and from stored calls.
 type Seen struct {
 	Lines  []pbx.Line // configured ones

@@ -184,7 +184,8 @@ func End(ctx context.Context, nc *nats.Conn, id, by string) error {
 			return fmt.Errorf("job %s is %s: %w", id, j.State, ErrOver)
 		}
 		j.Why, j.Because, j.UpdatedAt = "by_hand", "ended by "+by, time.Now().UTC()
-		if j.State = Cancelled; j.Kind == Task && by != "" {
+		owed := j.State == Waiting // what has not opened yet was asked of nobody
+		if j.State = Cancelled; owed && by != "" {
 			j.State = Done
 		}
 		var c Caller

@@ -37,5 +37,5 @@ func CheckWayIn(name string, t Traits, regions []string, handledBy string) error
 	if len(bound) == 0 {
 		return nil
 	}
-	return fmt.Errorf("nobody who is texted by %s could say stop, for it brings no replies, and in %s one must be able to: use a transport with a way in, or say who hears it in sms.opt_out_handled_by", name, strings.Join(bound, ", "))
+	return fmt.Errorf("nobody who is texted by %s could say stop, for it brings no replies, and in %s one must be able to: give it a way in (most providers call webhooks.public_url), or say who hears it in sms.opt_out_handled_by", name, strings.Join(bound, ", "))
 }

@@ -230,8 +230,15 @@ func dash(s string) string {
 }
 
 func (b *backtest) sums(w io.Writer, what string, s simulate.Report) {
-	fmt.Fprintf(w, "%s%d texts and %d follow-ups to %d people, %d segments, cost %s, %d tasks (rules version %s)\n",
-		what, s.Texts, s.FollowUps, s.People, s.Segments, s.Cost, s.Tasks, s.Version)
+	people, cost := "people", "cost "+s.Cost.String()
+	if s.People == 1 {
+		people = "person"
+	}
+	if s.Cost == 0 && s.Segments > 0 {
+		cost = "at a cost that guards.prices does not tell"
+	}
+	fmt.Fprintf(w, "%s%d texts and %d follow-ups to %d %s, %d segments, %s, %d tasks (rules version %s)\n",
+		what, s.Texts, s.FollowUps, s.People, people, s.Segments, cost, s.Tasks, s.Version)
 }
 
 func (b *backtest) counts(w io.Writer, s simulate.Report) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"textback/cmd/textback/config"
@@ -29,7 +30,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 		return err
 	}
 	bad := false
-	for _, p := range append(problems, r.Lint(time.Now(), seen)...) {
+	for _, p := range slices.Concat(problems, across(cfg, r), r.Lint(time.Now(), seen)) {
 		fmt.Fprintln(con.err, p)
 		bad = bad || !p.Warning
 	}

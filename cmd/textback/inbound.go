@@ -84,13 +84,10 @@ func (d *serving) inbound(s *sms.Sender, ways []sms.Way) ([]part, error) {
 	var parts []part
 	hooks := map[string]http.Handler{}
 	for _, w := range ways {
-		t := sms.TraitsOf(w.Transport)
-		if _, leaves := w.Transport.(sms.Declarer); leaves {
-			if err := sms.CheckWayIn(w.Name, t, d.regions(w), d.cfg.SMS.OptOutHandledBy); err != nil {
-				return nil, err
-			}
+		if err := wayIn(d.cfg, w.Name, w.Transport, d.regions(w)); err != nil {
+			return nil, err
 		}
-		in := s.Inbox(w.Name, t)
+		in := s.Inbox(w.Name, sms.TraitsOf(w.Transport))
 		if h, ok := w.Transport.(interface{ Health() error }); ok { // it holds a session
 			d.m.check("texts by "+w.Name, h.Health)
 		}

@@ -64,10 +64,23 @@ func loadFiles(con console, path string, load func(string) (*config.Config, []co
 	return cfg, r, nil
 }
 
+// fit prints where the two files do not fit together, and tells whether that is nowhere.
+func fit(con console, cfg *config.Config, r *rules.Rules) bool {
+	ok := true
+	for _, p := range across(cfg, r) {
+		fmt.Fprintln(con.err, p)
+		ok = ok && p.Warning
+	}
+	return ok
+}
+
 func (s serveCmd) Run(ctx context.Context, con console) error {
 	cfg, r, err := loadConfig(con, s.Config)
 	if err != nil {
 		return err
+	}
+	if !s.Watch && !fit(con, cfg, r) {
+		return errNotOK
 	}
 	log := newLog(con.err, cfg.Log)
 	if (s.Watch || s.Send) && cfg.NATS.URL == "" {
@@ -212,6 +225,9 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		if err != nil {
 			return err
 		}
+		if d.rules.Load().Shadow() {
+			d.sayMode(d.rules.Load())
+		}
 		// First those that hold sessions: a text that waits would find none.
 		for _, p := range parts {
 			half(p.name, p.run)
@@ -316,13 +332,31 @@ func (d *serving) reload() {
 	}
 	cur := d.rules.Load()
 	r, problems := rules.Load(d.cfg.Rules)
+	bad := r == nil
+	if !bad && d.directory != nil { // what is only watched is neither texted nor told
+		misfits := across(d.cfg, r)
+		bad = slices.ContainsFunc(misfits, func(p config.Problem) bool { return !p.Warning })
+		problems = append(problems, misfits...)
+	}
 	logProblems(d.log, problems)
-	if r == nil {
+	if bad {
 		d.log.Error("the new rules have errors; the old ones stay in force", "rules", cur.Version())
 		return
 	}
 	d.rules.Store(r)
 	d.log.Info("rules reloaded", "rules", r.Version(), "before", cur.Version())
+	if r.Shadow() != cur.Shadow() {
+		d.sayMode(r)
+	}
+}
+
+// sayMode tells whether texts leave: who forgets about shadow mode believes that they do.
+func (d *serving) sayMode(r *rules.Rules) {
+	if r.Shadow() {
+		d.log.Warn("NO TEXT IS SENT: mode is shadow; what would be sent is recorded, and 'textback backtest --office' holds it against what the office did", "mend", "set mode: live in rules.yaml and reload")
+	} else {
+		d.log.Info("mode is live: texts are sent")
+	}
 }
 
 // monotonicUsec is CLOCK_MONOTONIC, which systemd wants with RELOADING=1.

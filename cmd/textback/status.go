@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,6 +34,9 @@ type health struct {
 
 // askHealth asks the running daemon how it is.
 func askHealth(ctx context.Context, cfg *config.Config) (*health, error) {
+	if cfg.HTTP.Listen == "" {
+		return nil, errors.New("the daemon cannot be asked how it is: http.listen is off in the configuration")
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, "GET", "http://"+cfg.HTTP.Listen+"/healthz", nil)

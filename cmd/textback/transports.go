@@ -95,6 +95,29 @@ func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
 	return ways, closeAll, nil
 }
 
+// across are the problems that only show when both files are held together.
+func across(cfg *config.Config, r *rules.Rules) []config.Problem {
+	return cfg.Across(r, func(name string, regions []string) error {
+		if name == config.TransportFile {
+			return nil // to open it is to make the file
+		}
+		t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		defer closeIt()
+		return wayIn(cfg, name, t, regions)
+	})
+}
+
+// wayIn says why t may not text regions: nobody there could tell it to stop.
+func wayIn(cfg *config.Config, name string, t sms.Transport, regions []string) error {
+	if _, leaves := t.(sms.Declarer); !leaves {
+		return nil // no text leaves this machine
+	}
+	return sms.CheckWayIn(name, sms.TraitsOf(t), regions, cfg.SMS.OptOutHandledBy)
+}
+
 // A checker can tell whether its provider is reached and takes the credentials.
 type checker interface {
 	Check(ctx context.Context) error

@@ -238,6 +238,7 @@ func TestNumbers(t *testing.T) {
 func TestFastNumbers(t *testing.T) {
 	n := 0
 	for region := range phonenumbers.GetSupportedRegions() {
+		p := planOf(region)
 		for kind := phonenumbers.FIXED_LINE; kind <= phonenumbers.UAN; kind++ {
 			ex := phonenumbers.GetExampleNumberForType(region, kind)
 			if ex == nil || !phonenumbers.IsValidNumber(ex) {
@@ -251,6 +252,14 @@ func TestFastNumbers(t *testing.T) {
 				}
 				if got, why := planOf(region).e164(s, false); got != slow.E164 {
 					t.Errorf("%s %d %q: by hand %q (%s), by the plan %q", region, kind, s, got, why, slow.E164)
+				}
+				// Thoroughly, numbers like it are found to exist where their plan has them, and only there.
+				for at := 2; at < len(slow.E164); at++ {
+					like := slow.E164[:at] + string(rune('0'+(at*7+n)%10)) + slow.E164[at+1:]
+					want := number.Parse(like, region).E164
+					if got, why := p.e164(like, true); got != want {
+						t.Errorf("thorough, %s %q: got %q (%s), the plan %q", region, like, got, why, want)
+					}
 				}
 				n++
 			}

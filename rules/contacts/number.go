@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode"
 
 	"github.com/nyaruka/phonenumbers"
@@ -15,10 +16,12 @@ import (
 type plan struct {
 	region string
 	code   string // its country code
+
+	blocks *sync.Map // first six digits of the North American plan: whether there are such numbers
 }
 
 func planOf(region string) plan {
-	p := plan{region: region}
+	p := plan{region: region, blocks: new(sync.Map)}
 	if c := phonenumbers.GetCountryCodeForRegion(region); c > 0 {
 		p.code = strconv.Itoa(c)
 	}
@@ -75,16 +78,18 @@ scan:
 	switch {
 	case n == 0:
 		return "", "it has no digits"
-	case thorough:
 	case plus && known(d):
-		return "+" + string(d), ""
+		e164 = "+" + string(d)
 	case plus:
 	case p.code == "1" && n == 11 && d[0] == '1' && nanp(d[1:]):
-		return "+" + string(d), ""
+		e164 = "+" + string(d)
 	case p.code == "1" && n == 10 && nanp(d):
-		return "+1" + string(d), ""
+		e164 = "+1" + string(d)
 	case n >= 9 && n <= 12 && d[0] == '0' && d[1] != '0' && trunkZero[p.code]:
-		return "+" + p.code + string(d[1:]), ""
+		e164 = "+" + p.code + string(d[1:])
+	}
+	if e164 != "" && (!thorough || p.exists(e164)) {
+		return e164, ""
 	}
 	raw := string(d)
 	if plus {
@@ -99,6 +104,35 @@ scan:
 		return "", "no such number exists"
 	}
 	return "", "no such number exists in " + p.region + ": write it with its country code, such as +12125550100"
+}
+
+// exists tells of a number in E.164 that its plan has such numbers, in a small part of
+// the time that number.Parse takes. False means no more than that it must be asked.
+func (p plan) exists(e164 string) bool {
+	if e164[1] == '1' {
+		// The plan hands out blocks of ten thousand (47 CFR 52.20): the last four digits tell nothing.
+		block := e164[:len(e164)-4]
+		is, known := p.blocks.Load(block)
+		if !known {
+			is = number.Parse(e164, p.region).Kind == number.External
+			p.blocks.Store(block, is)
+		}
+		return is.(bool)
+	}
+	digits, own := strings.CutPrefix(e164[1:], p.code)
+	if !own || digits[0] == '0' {
+		return false
+	}
+	national, err := strconv.ParseUint(digits, 10, 64)
+	if err != nil {
+		return false
+	}
+	code, err := strconv.ParseInt(p.code, 10, 32)
+	if err != nil {
+		return false
+	}
+	of := int32(code)
+	return phonenumbers.IsValidNumberForRegion(&phonenumbers.PhoneNumber{CountryCode: &of, NationalNumber: &national}, p.region)
 }
 
 const tooRound = "a spreadsheet has rounded it: format the column as text and enter it again"

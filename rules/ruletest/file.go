@@ -151,7 +151,7 @@ var suppressed = []string{rules.NotMissed, rules.Stale, rules.NotCertain, rules.
 	rules.Replied, rules.CalledBack, rules.NoRule, rules.RuleSaysNo}
 
 // fates are the words for what becomes of something: a state, or why it was cancelled.
-var fates = slices.Concat([]string{string(simulate.Sent), string(simulate.Cancelled), string(simulate.Open), string(simulate.Done), string(simulate.Waiting), simulate.ByHand}, suppressed)
+var fates = slices.Concat([]string{string(simulate.Sent), string(simulate.Cancelled), string(simulate.Open), string(simulate.Done), string(simulate.Waiting), simulate.ByHand, simulate.NoFirstText}, suppressed)
 
 // Parse reads a file of tests. The Suite is nil when a problem is more than a warning.
 func Parse(name string, b []byte) (*Suite, []strict.Problem) {

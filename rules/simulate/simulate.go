@@ -103,8 +103,11 @@ func (v *Verdict) Text() *Step {
 	return nil
 }
 
-// ByHand is why a step was cancelled when somebody in the office did it.
-const ByHand = "by_hand"
+// Why a step was cancelled, beside the guards' names.
+const (
+	ByHand      = "by_hand"       // somebody in the office did it
+	NoFirstText = "no_first_text" // a follow-up whose first text did not go out
+)
 
 // lookAgain is how long a due text waits before the guards that only make it
 // wait are asked again.
@@ -254,9 +257,14 @@ func (who *caller) closeEpisode() {
 // hears takes in what comes by text, or from the office.
 func (o *office) hears(e Event) {
 	who := o.caller(e.Number)
-	switch e.Kind {
+	kind := e.Kind
+	if kind == Start && !who.stopped {
+		kind = Reply // nothing to lift: they say something else
+	}
+	who.known = who.known || kind != Hand // whoever texts is known, by a STOP too
+	switch kind {
 	case Reply:
-		who.replied, who.known = later(who.replied, e.At), true
+		who.replied = later(who.replied, e.At)
 		if !who.opened.IsZero() {
 			who.last = later(who.last, e.At)
 		}
@@ -304,20 +312,22 @@ func (o *office) end(p *pending, s State, now time.Time, why, because string) {
 		if p.who.first.Equal(p.planned) {
 			p.who.first = time.Time{} // the episode has its first text still to come
 		}
-		for _, other := range slices.Clone(p.who.open) {
-			if other.verdict == p.verdict && other.step.Kind == "follow_up" && other.step.Task == nil {
-				o.end(other, Cancelled, now, why, because)
-			}
-		}
 	}
 }
 
 // owes tells whether a text that could not leave for this reason leaves the office with a callback.
 func owes(why string) bool { return why == rules.BudgetDay || why == rules.BudgetMoney }
 
+// owed tells whether a call back is owed already by owner, empty: by anybody.
+func (who *caller) owed(owner string) bool {
+	return slices.ContainsFunc(who.open, func(p *pending) bool {
+		return p.step.State == Open && (owner == "" || p.step.Task.Owner == owner)
+	})
+}
+
 // owe makes the task to call a caller back who was to be texted, unless one is open already.
 func (o *office) owe(v *Verdict, who *caller, g Given, now time.Time, because string) {
-	if slices.ContainsFunc(who.open, func(p *pending) bool { return p.step.State == Open }) {
+	if who.owed("") {
 		return
 	}
 	owner := ""
@@ -382,8 +392,10 @@ func (o *office) missed(e Event, who *caller) {
 	for _, fu := range d.FollowUps {
 		plan(&Step{Kind: "follow_up", State: Waiting, DueAt: fu.DueAt, Message: fu.Message, Body: fu.Body, Segments: fu.Segments, Cost: fu.Cost, Task: fu.Task})
 	}
-	if d.Task != nil {
-		plan(&Step{Kind: "task", State: Waiting, DueAt: now, Task: d.Task})
+	if d.Task != nil && !who.owed(d.Task.Owner) {
+		s := &Step{Kind: "task", State: Open, DueAt: now, At: now, Task: d.Task}
+		v.Steps = append(v.Steps, s)
+		who.open = append(who.open, &pending{step: s, verdict: v, who: who, given: g, planned: now, at: now})
 	}
 	if d.Task == nil && owes(d.Suppressed) {
 		o.owe(v, who, g, now, d.Because)
@@ -432,6 +444,17 @@ func (o *office) look(p *pending, now time.Time) {
 		o.end(p, Open, now, "", "")
 		return
 	}
+	if first := p.verdict.Text(); p.step.Kind == "follow_up" && first != nil {
+		switch first.State {
+		case Sent:
+		case Waiting:
+			p.at = now.Add(lookAgain)
+			return
+		default:
+			o.end(p, Cancelled, now, NoFirstText, "the first text did not go out")
+			return
+		}
+	}
 	f := o.facts(p.verdict.Call, p.who, p.given, now)
 	f.Text = &rules.DueText{FollowUp: p.step.Kind == "follow_up", DueAt: p.step.DueAt, PlannedAt: p.planned, Segments: p.step.Segments}
 	why, because := o.policy.Recheck(f, now)
@@ -468,13 +491,13 @@ func (o *office) spentBy(number string, now time.Time) (s rules.Spent) {
 		if ago > 25*time.Hour {
 			break
 		}
-		if x.number == number && ago < 24*time.Hour {
+		if x.number == number && ago <= 24*time.Hour {
 			s.Caller++
 		}
-		if prefix(x.number) == prefix(number) && ago < time.Hour {
+		if prefix(x.number) == prefix(number) && ago <= time.Hour {
 			s.Prefix++
 		}
-		if ago < time.Minute {
+		if ago <= time.Minute {
 			s.Minute++
 		}
 		if !x.at.Before(midnight) {

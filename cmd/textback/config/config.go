@@ -10,6 +10,7 @@ import (
 
 	"textback/pbx"
 	"textback/pbx/sip"
+	"textback/rules/strict"
 	"textback/sms/twilio"
 )
 
@@ -33,6 +34,8 @@ type Config struct {
 	Notify    Notify    `yaml:"notify"`
 	Retention Retention `yaml:"retention"`
 	OptOuts   OptOuts   `yaml:"optouts"`
+
+	file *strict.Report `yaml:"-"` // where in the file values stand; nil without one
 }
 
 // PBX says where calls are seen.

@@ -175,7 +175,7 @@ func TestReferenceExample(t *testing.T) {
 	if len(example.Lines) != 2 {
 		t.Errorf("got %d lines", len(example.Lines))
 	}
-	example.Lines = nil
+	example.Lines, example.file, empty.file = nil, nil, nil
 	if !reflect.DeepEqual(example, empty) {
 		t.Errorf("the example is not the default:\n%+v\n%+v", example, empty)
 	}

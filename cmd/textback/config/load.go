@@ -56,6 +56,7 @@ func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	}
 	c.check(r)
 	r.Sort()
+	c.file = read
 	return c, r.Problems
 }
 
