@@ -3,6 +3,7 @@ package sms
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"textback/pbx/bus"
 )
@@ -98,7 +99,7 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 		if !done || j.State != Sent && j.State != Held {
 			return nil
 		}
-		changed := false
+		changed, undelivered := false, false
 		if j.State == Held {
 			// The provider speaks of it, so it had taken it.
 			s.set(&j, Sent, "", "a receipt shows that the provider took it")
@@ -120,6 +121,7 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			}
 			if r.Delivery == Undelivered {
 				j.Why, j.Because, learned = string(r.Class), "the provider could not deliver it", r.Class
+				undelivered = true
 			}
 		}
 		if !changed {
@@ -131,6 +133,10 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			tx.put(t)
 			tx.indexed(t)
 			tx.unreachable(learned != "", learned, t.ProviderCode)
+			reached := tx.GotThrough.After(t.CallEndedAt) || tx.CalledBack.After(t.CallEndedAt) || tx.RepliedAt.After(t.CallEndedAt)
+			if undelivered && learned != OptedOut && t.Kind == Text && !t.FollowUp && !reached {
+				s.owe(tx, t, "", time.Time{}, "the text was not delivered")
+			}
 			if t.Delivery == Delivered || t.Delivery == Undelivered {
 				e, err := happenedAs(t, State(t.Delivery), s.opt.Retention.numbers())
 				if err != nil {

@@ -84,6 +84,7 @@ type Job struct {
 	Language  string   `json:"language,omitempty"`
 	Cost      int64    `json:"cost_micros,omitempty"` // millionths of the admin's currency
 	Reserved  bool     `json:"reserved,omitempty"`    // budgets have counted it
+	Unclear   bool     `json:"unclear,omitempty"`     // an attempt's fate is unknown: only its own way may repeat it, under the same id
 
 	Attestation string `json:"attestation,omitempty"` // of the call's number
 

@@ -336,11 +336,11 @@ func (c *Caller) closeEpisode() {
 }
 
 // closed takes a job off the open ones. One that never left gives its episode's
-// first text back.
+// first text back, unless a newer call has had its own.
 func (c *Caller) closed(j *Job) {
 	is := func(id string) bool { return id == j.ID }
 	c.Open, c.Tasks = slices.DeleteFunc(c.Open, is), slices.DeleteFunc(c.Tasks, is)
-	if j.First && j.State == Cancelled {
+	if j.First && (j.State == Cancelled || j.State == Failed) && !c.TextFor.After(j.CallEndedAt) {
 		c.FirstTextAt = time.Time{}
 	}
 }
@@ -361,7 +361,7 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 			return err // planned before: the acknowledgement was lost
 		}
 		rec := &tx.Caller
-		if err := s.known(ctx, tx, &f, c.Caller.Number); err != nil {
+		if err := s.known(ctx, tx, &f, id, c.Caller.Number); err != nil {
 			return err
 		}
 		if last := rec.lastWord(); !last.IsZero() && tx.now.Sub(last) >= s.opt.Rules().Window() {
@@ -407,7 +407,7 @@ func (s *Sender) newJob(tx *callerTx, c *pbx.Call, id string, d *rules.Decision)
 }
 
 // known gathers what is known of a number's caller beside the call itself.
-func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, to string) (err error) {
+func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, job, to string) (err error) {
 	if to == "" {
 		return nil
 	}
@@ -424,7 +424,7 @@ func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, to str
 		return err
 	}
 	f.Spent = tx.budgets.facts(rec, tx.now)
-	f.Down, err = s.down(ctx, to, tx.now)
+	f.Down, err = s.down(ctx, job, to, tx.now)
 	return err
 }
 
