@@ -46,6 +46,7 @@ func (s *Sender) woken(ctx context.Context, m jetstream.Msg, kind string, slots 
 // bring takes steps with a job as far as it goes now. done is false when ctx ended
 // first: then the message comes again.
 func (s *Sender) bring(ctx context.Context, id string, step func(context.Context, string) error) (done bool) {
+	conflicts := 0
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		// What has begun is ended in order, whatever ctx says.
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.SubmitTimeout+6*requestTime)
@@ -66,7 +67,8 @@ func (s *Sender) bring(ctx context.Context, id string, step func(context.Context
 		if !errors.Is(err, bus.ErrWrongSequence) {
 			s.opt.Log.Error("a due text could not be looked at; trying again", "job", id, "error", err)
 		} else {
-			pause = time.Millisecond
+			pause = time.Millisecond << min(conflicts/4, 8)
+			conflicts++
 		}
 		select {
 		case <-ctx.Done():
@@ -392,7 +394,7 @@ func (s *Sender) answer(ctx context.Context, j *Job, w *Way, r Receipt, err erro
 		if !refused {
 			j.Tried = append(j.Tried, w.Name)
 		}
-		retryAt, next := now.Add(pauseAfter(j.Attempt)), s.untried(j)
+		retryAt, next := now.Add(s.pauseAfter(j.Attempt)), s.untried(j)
 		if next != "" && !refused { // refused again: the next one is broken, or it would have had it
 			retryAt = now
 		}
@@ -433,8 +435,8 @@ func class(err error) Class {
 }
 
 // pauseAfter grows with each attempt.
-func pauseAfter(attempt int) time.Duration {
-	d := firstRetry
+func (s *Sender) pauseAfter(attempt int) time.Duration {
+	d := s.opt.RetryPause
 	for ; attempt > 1 && d < maxRetry; attempt-- {
 		d *= 2
 	}
@@ -446,7 +448,7 @@ func (s *Sender) ambiguous(ctx context.Context, j *Job, w *Way, cause error) err
 	if t, ok := w.Transport.(Idempotent); ok && t.HonoursID() && s.opt.Now().Before(j.FreshUntil) {
 		// The same id again is the same text, for this provider.
 		s.opt.Log.Warn("the provider's answer is not clear; asking again with the same id", "job", j.ID, "error", cause)
-		return errAgain{firstRetry}
+		return errAgain{s.opt.RetryPause}
 	}
 	m := j.message()
 	var r Receipt
@@ -623,7 +625,7 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 			tx.also = append(tx.also, wakeAt(t, tx.now))
 		}
 		late := t.State == Failed && t.Why != string(OptedOut) || t.State == Cancelled && (t.Why == rules.Stale || owes(t.Why))
-		if t.Kind == Text && !t.FollowUp && late {
+		if t.Kind == Text && !t.FollowUp && late && !tx.reached(t) {
 			s.owe(tx, t, "", time.Time{}, "no text could be sent: "+t.Because)
 		}
 		return nil

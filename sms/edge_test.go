@@ -108,7 +108,7 @@ func TestNoFailoverAfterUnclearAttempt(t *testing.T) {
 			}}
 			b := &desk{}
 			o.under(nil, policy{}, func(s *SenderOptions) {
-				s.Transport, s.Ways = nil, []Way{{Transport: named{a, "a"}}, {Transport: named{b, "b"}}}
+				s.Transport, s.Ways, s.RetryPause = nil, []Way{{Transport: named{a, "a"}}, {Transport: named{b, "b"}}}, 100*time.Millisecond
 			})
 			c := missed(sarah)
 			o.finish(c)
@@ -139,7 +139,7 @@ func TestUnclearAttemptIsNotRepeatedAfterStop(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			o := open(t, t.TempDir())
 			d := &desk{same: true, answer: func(int, Message) error { return answerOf(Ambiguous) }}
-			o.under(d, policy{}, nil)
+			o.under(d, policy{}, func(s *SenderOptions) { s.RetryPause = 3 * time.Second })
 			c := missed(sarah)
 			o.finish(c)
 			o.eventually("handed over", func() bool { return len(d.texts()) == 1 })
@@ -172,7 +172,7 @@ func TestAnswerPausesBetweenAttempts(t *testing.T) {
 		}
 		return j != nil
 	})
-	if j.DueAt.Sub(j.SubmittedAt) < firstRetry || strings.Contains(j.Because, "tried with") {
+	if j.DueAt.Sub(j.SubmittedAt) < s.opt.RetryPause || strings.Contains(j.Because, "tried with") {
 		t.Errorf("%+v", j)
 	}
 }
@@ -409,5 +409,45 @@ func TestLateAnswerSettlesHeld(t *testing.T) {
 	close(at)
 	if j := o.jobState(jobID(c), Sent); j.ProviderID == "" {
 		t.Errorf("%+v", j)
+	}
+}
+
+// Nobody is owed a callback who has got through while the provider thought about it.
+func TestNoCallbackForWhoHasGotThrough(t *testing.T) {
+	o := open(t, t.TempDir())
+	at := make(chan bool)
+	d := &desk{answer: func(int, Message) error { <-at; return answerOf(Rejected) }}
+	o.under(d, policy{}, nil)
+	c := missed(sarah)
+	o.finish(c)
+	o.eventually("handed over", func() bool { return len(d.texts()) == 1 })
+	through := missed(sarah)
+	through.Outcome, through.Reason, through.Talk = pbx.Answered, "", time.Minute
+	through.EndedAt = c.EndedAt.Add(time.Second)
+	o.finish(through)
+	o.eventually("planned", func() bool { return !o.callerRecord(sarah).GotThrough.IsZero() })
+	close(at)
+	o.state(c.ID, Failed)
+	for _, j := range o.all() {
+		if j.Kind == Task {
+			t.Errorf("%+v", j)
+		}
+	}
+}
+
+// A later callback that is planned is no reason against an earlier one.
+func TestEarlierFollowUpTaskIsPlanned(t *testing.T) {
+	o := open(t, t.TempDir())
+	after := 48 * time.Hour
+	o.under(&desk{}, policy{decide: func(f rules.Facts, d *rules.Decision) {
+		due := f.Call.EndedAt.Add(after)
+		d.FollowUps = []rules.FollowUp{{DueAt: due, Task: &rules.Task{Owner: "reception", Deadline: due.Add(time.Hour)}}}
+		after = time.Hour
+	}}, nil)
+	c, again := missed(sarah), missed(sarah)
+	o.finish(c)
+	o.finish(again)
+	for _, c := range []*pbx.Call{c, again} {
+		o.jobState(strings.TrimSuffix(jobID(c), "1")+"2", Scheduled)
 	}
 }

@@ -133,8 +133,7 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			tx.put(t)
 			tx.indexed(t)
 			tx.unreachable(learned != "", learned, t.ProviderCode)
-			reached := tx.GotThrough.After(t.CallEndedAt) || tx.CalledBack.After(t.CallEndedAt) || tx.RepliedAt.After(t.CallEndedAt)
-			if undelivered && learned != OptedOut && t.Kind == Text && !t.FollowUp && !reached {
+			if undelivered && learned != OptedOut && t.Kind == Text && !t.FollowUp && !tx.reached(t) && !tx.RepliedAt.After(t.CallEndedAt) {
 				s.owe(tx, t, "", time.Time{}, "the text was not delivered")
 			}
 			if t.Delivery == Delivered || t.Delivery == Undelivered {

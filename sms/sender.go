@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -60,6 +61,7 @@ type SenderOptions struct {
 
 	Retention Retention // how long words and numbers are kept
 
+	RetryPause time.Duration // before a text is tried again, longer each time (5 s, up to 2 min)
 	BreakAfter int           // failures in a row that open a way's breaker (5)
 	BreakPause time.Duration // for so long at first, longer each time (30 s, up to 10 min)
 
@@ -130,6 +132,7 @@ func NewSender(opt SenderOptions) (*Sender, error) {
 		return nil, err
 	}
 	opt.Notices.defaults()
+	def(&opt.RetryPause, firstRetry)
 	def(&opt.BreakPause, breakPause)
 	if opt.BreakAfter == 0 {
 		opt.BreakAfter = breakAfter
@@ -430,12 +433,14 @@ func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, job, t
 
 // retry repeats f while somebody else was faster.
 func (s *Sender) retry(ctx context.Context, f func() error) error {
-	for {
+	for n := range math.MaxInt {
 		err := f()
 		if !errors.Is(err, bus.ErrWrongSequence) || ctx.Err() != nil {
 			return err
 		}
+		time.Sleep(time.Duration(min(n, 100)) * 100 * time.Microsecond)
 	}
+	return bus.ErrWrongSequence
 }
 
 func (s *Sender) set(j *Job, st State, why, because string) {

@@ -32,7 +32,7 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 	for i, fu := range d.FollowUps {
 		// Who calls again and again is owed one callback: the one that is planned.
 		if fu.Task != nil && slices.ContainsFunc(tx.Open, func(j *Job) bool {
-			return j.Kind == Task && j.State == Scheduled && j.TaskOwner == fu.Task.Owner && j.Caller != ""
+			return j.Kind == Task && j.State == Scheduled && j.TaskOwner == fu.Task.Owner && !j.DueAt.After(fu.DueAt)
 		}) {
 			continue
 		}
@@ -105,6 +105,11 @@ func (tx *callerTx) owed(owner string) bool {
 	})
 }
 
+// reached tells whether the caller and the office have talked since j's call.
+func (tx *callerTx) reached(j *Job) bool {
+	return tx.GotThrough.After(j.CallEndedAt) || tx.CalledBack.After(j.CallEndedAt)
+}
+
 // tellOwner has a task's owner told of it.
 func (s *Sender) tellOwner(tx *callerTx, t *Job) {
 	word := TaskOpened
@@ -151,7 +156,7 @@ func (s *Sender) stepTask(ctx context.Context, j *Job, jseq uint64, now time.Tim
 			s.tellOwner(tx, t)
 			return nil
 		}
-		if tx.GotThrough.After(t.CallEndedAt) || tx.CalledBack.After(t.CallEndedAt) {
+		if tx.reached(t) {
 			tx.set(t, Cancelled, rules.Reached, "the caller has been reached")
 			return nil
 		}
