@@ -255,15 +255,39 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 // spread keeps jobs that wait for the same thing from looking all at once.
 func spread(d time.Duration) time.Duration { return d + rand.N(d) }
 
-// pace waits for the turn that the provider's rate leaves this text.
+// pace waits for the turn that the provider's rate leaves this text. A turn that is
+// far off is not waited for here, where others wait for a slot; and whoever has to
+// wait anyway takes none.
 func (s *Sender) pace(ctx context.Context, j *Job) error {
 	region := number.Parse(j.To, "").Region
-	for _, w := range s.ways {
-		if w.limit != nil && w.serves(region) && !slices.Contains(j.Tried, w.Name) {
-			return w.limit.Wait(ctx)
+	i := slices.IndexFunc(s.ways, func(w *Way) bool {
+		if j.Kind == Answer {
+			return w == s.way(j.Transport)
+		}
+		return w.serves(region) && !slices.Contains(j.Tried, w.Name)
+	})
+	if i < 0 || s.ways[i].limit == nil || s.opt.Now().After(j.FreshUntil) {
+		return nil // a stale one does not leave
+	}
+	if j.Kind == Text {
+		if on, err := s.onLine(ctx, j); err != nil {
+			return err
+		} else if on {
+			return errAgain{lookAgain}
 		}
 	}
-	return nil
+	turn := s.ways[i].limit.Reserve()
+	d := turn.Delay()
+	if d > lookAgain {
+		turn.Cancel()
+		return errAgain{min(d, maxTurn)}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // served tells whether any way serves j's recipient.
@@ -450,10 +474,14 @@ func (s *Sender) ambiguous(ctx context.Context, j *Job, w *Way, cause error) err
 		s.opt.Log.Warn("the provider's answer is not clear; asking again with the same id", "job", j.ID, "error", cause)
 		return errAgain{s.opt.RetryPause}
 	}
+	return s.ask(ctx, j, w, fmt.Sprintf("it is not known whether the provider took it: %v", cause))
+}
+
+// ask asks the provider what became of a text that is not to be submitted again,
+// and holds it when that does not tell.
+func (s *Sender) ask(ctx context.Context, j *Job, w *Way, because string) error {
 	m := j.message()
-	var r Receipt
-	var found bool
-	err := errors.New("the provider cannot be asked")
+	r, found, err := Receipt{}, false, errors.New("the provider cannot be asked")
 	switch t := w.Transport.(type) {
 	case attemptAsker:
 		r, found, err = t.FateSince(ctx, m, j.SubmittedAt)
@@ -466,8 +494,7 @@ func (s *Sender) ambiguous(ctx context.Context, j *Job, w *Way, cause error) err
 		return s.store(j, j.Attempt, false)
 	}
 	// Not found is not proof: the provider may list it late. Held, for a person.
-	s.set(j, Held, string(Ambiguous), fmt.Sprintf("it is not known whether the provider took it: %v", cause))
-	return s.store(j, j.Attempt, false)
+	return s.hold(j, because)
 }
 
 // recover looks at a job that is submitting: with a process that lives, or
@@ -497,7 +524,7 @@ func (s *Sender) recover(ctx context.Context, j *Job, jseq uint64, now time.Time
 // is the same text.
 func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 	if s.opt.Now().After(j.FreshUntil) {
-		return s.hold(j, "its fate was not known before it became stale")
+		return s.ask(ctx, j, w, "its fate was not known before it became stale")
 	}
 	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
 	if j.Kind == Text {
@@ -533,7 +560,7 @@ func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 	case rules.Waits(why):
 		return errAgain{lookAgain}
 	case why != "":
-		return s.hold(j, "its fate is not known, and it is not to be sent any more: "+because)
+		return s.ask(ctx, j, w, "its fate is not known, and it is not to be sent any more: "+because)
 	}
 	j.Attempt++
 	j.Owner, j.SubmittedAt, j.UpdatedAt, j.Unclear = s.owner, tx.now.UTC(), tx.now.UTC(), true
@@ -682,7 +709,10 @@ func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool) error {
 		if sent {
 			j.State, j.Because = Sent, "the admin says that it was sent"
 		}
-		if err = putByHand(ctx, nc, &j, seq); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
+		if err = putByHand(ctx, nc, &j, seq); err == nil && sent && j.Kind != Notice && j.Body != "" {
+			return outgoing(&j).keep(ctx, nc)
+		}
+		if err == nil || !errors.Is(err, bus.ErrWrongSequence) {
 			return err
 		}
 	}

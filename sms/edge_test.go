@@ -451,3 +451,57 @@ func TestEarlierFollowUpTaskIsPlanned(t *testing.T) {
 		o.jobState(strings.TrimSuffix(jobID(c), "1")+"2", Scheduled)
 	}
 }
+
+// The provider's turns are for texts that can leave: whoever is on a line takes
+// none, and a turn that is far off holds up nobody else.
+func TestTurns(t *testing.T) {
+	o := open(t, t.TempDir())
+	r := parsed(t, "0s")
+	s, err := NewSender(SenderOptions{NC: o.connect(bus.Sender), Site: "hq", Key: o.key, OptOuts: o.out, Rules: func() Decider { return r },
+		Ways: []Way{{Transport: &desk{}, Rate: 0.001}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := missed(sarah)
+	live.State, live.Outcome, live.Reason, live.EndedAt = pbx.StateAnswered, "", "", time.Time{}
+	o.pub.Live(live)
+	o.eventually("live", func() bool { all, err := bus.LiveCalls(o.ctx(), o.nc, ""); return err == nil && len(all) == 1 })
+	j := &Job{ID: "0123-1", Call: "hq/x", Site: "hq", Caller: o.key.Caller(sarah), To: sarah, Line: "+12125550100", State: Scheduled, First: true,
+		CallEndedAt: time.Now(), DueAt: time.Now(), CreatedAt: time.Now(), FreshUntil: time.Now().Add(time.Minute)}
+	var again errAgain
+	if _, err := s.handOver(o.ctx(), j, 0); !errors.As(err, &again) || s.ways[0].limit.Tokens() < 1 {
+		t.Errorf("%v, %v turns are left", err, s.ways[0].limit.Tokens())
+	}
+	j.To = bob
+	if err := s.pace(o.ctx(), j); err != nil {
+		t.Error(err)
+	}
+	if err := s.pace(o.ctx(), j); !errors.As(err, &again) || again.after != maxTurn {
+		t.Errorf("%v", err)
+	}
+}
+
+// What turns out to have been sent is part of what was said.
+func TestHeldThatWasSentIsInTheConversation(t *testing.T) {
+	for name, settle := range map[string]func(o *office, s *Sender, id string) error{
+		"by hand": func(o *office, s *Sender, id string) error { return Resolve(o.ctx(), o.nc, id, true) },
+		"by a receipt": func(o *office, s *Sender, id string) error {
+			return s.Inbox("transport", Traits{}).Receipt(o.ctx(), DeliveryReceipt{MessageID: id, ProviderID: "1", Delivery: EnRoute})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := open(t, t.TempDir())
+			s := o.under(&desk{answer: func(int, Message) error { return answerOf(Ambiguous) }}, policy{}, nil)
+			c := missed(sarah)
+			o.finish(c)
+			o.state(c.ID, Held)
+			if err := settle(o, s, jobID(c)); err != nil {
+				t.Fatal(err)
+			}
+			o.state(c.ID, Sent)
+			if said, err := Conversation(o.ctx(), o.nc, o.key.Caller(sarah)); err != nil || len(said) != 1 || said[0].Body == "" {
+				t.Errorf("%+v %v", said, err)
+			}
+		})
+	}
+}

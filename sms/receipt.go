@@ -88,6 +88,7 @@ func jobToken(id string) bool {
 
 func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) (done bool, err error) {
 	var learned Class
+	var said *Said
 	err = s.retry(ctx, func() error {
 		var j Job
 		jseq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
@@ -104,6 +105,9 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			// The provider speaks of it, so it had taken it.
 			s.set(&j, Sent, "", "a receipt shows that the provider took it")
 			changed = true
+			if said = nil; j.Kind != Notice && j.Body != "" {
+				said = outgoing(&j)
+			}
 		}
 		if r.ProviderID != "" && j.ProviderID == "" {
 			j.ProviderID, changed = r.ProviderID, true
@@ -146,6 +150,9 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			return nil
 		})
 	})
+	if err == nil && said != nil {
+		err = said.keep(ctx, s.opt.NC)
+	}
 	if err == nil && learned == OptedOut {
 		var j Job
 		if _, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j); err != nil {

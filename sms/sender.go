@@ -100,6 +100,7 @@ type Sender struct {
 const (
 	lookAgain   = 2 * time.Second        // while a caller is on a line
 	lookLater   = 5 * time.Second        // while budgets or breakers say wait; up to twice that
+	maxTurn     = 30 * time.Second       // until a turn at the provider is asked for again
 	catchUp     = 150 * time.Millisecond // while calls are still to be planned
 	firstRetry  = 5 * time.Second
 	maxRetry    = 2 * time.Minute
