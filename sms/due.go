@@ -326,12 +326,37 @@ func (s *Sender) onLine(ctx context.Context, j *Job) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	now := s.opt.Now()
 	for _, l := range live {
-		if l.Caller.Number == j.To && event.ID(l.Call) != j.Call && !l.Stale(s.opt.Now()) {
+		if l.Caller.Number != j.To || event.ID(l.Call) == j.Call {
+			continue
+		}
+		if l.Stale(now) {
+			// It bears the time of NATS, whose clock may not be ours.
+			if now, err = s.serverTime(ctx); err != nil {
+				return false, err
+			}
+		}
+		if !l.Stale(now) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// serverTime is what NATS's clock shows.
+func (s *Sender) serverTime(ctx context.Context) (time.Time, error) {
+	ctx, cancel := bus.WhileConnected(ctx, s.opt.NC)
+	defer cancel()
+	js, err := jetstream.New(s.opt.NC)
+	if err != nil {
+		return time.Time{}, err
+	}
+	st, err := js.Stream(ctx, bus.LiveStream)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return st.CachedInfo().TimeStamp, nil
 }
 
 // caughtUp waits, a little, until every call stored by now has been planned. A

@@ -505,3 +505,24 @@ func TestHeldThatWasSentIsInTheConversation(t *testing.T) {
 		})
 	}
 }
+
+// A NATS server elsewhere has a clock of its own: by that a live call is stale or not.
+func TestOnLineByTheServersClock(t *testing.T) {
+	o := open(t, t.TempDir())
+	r := parsed(t, "0s")
+	s, err := NewSender(SenderOptions{NC: o.connect(bus.Sender), Site: "hq", Key: o.key, OptOuts: o.out, Rules: func() Decider { return r }, Transport: &desk{},
+		Now: func() time.Time { return time.Now().Add(time.Hour) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := missed(sarah)
+	live.State, live.Outcome, live.Reason, live.EndedAt = pbx.StateAnswered, "", "", time.Time{}
+	o.pub.Live(live)
+	o.eventually("live", func() bool { all, err := bus.LiveCalls(o.ctx(), o.nc, ""); return err == nil && len(all) == 1 })
+	if on, err := s.onLine(o.ctx(), &Job{To: sarah, Call: "hq/x"}); !on || err != nil {
+		t.Error(on, err)
+	}
+	if on, err := s.onLine(o.ctx(), &Job{To: bob, Call: "hq/x"}); on || err != nil {
+		t.Error(on, err)
+	}
+}

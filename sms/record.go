@@ -161,7 +161,7 @@ func eventSubject(id string, s State) string { return prefix + "event." + id + "
 // How long records live.
 const (
 	jobTTL    = 90 * 24 * time.Hour
-	callerTTL = 60 * 24 * time.Hour
+	callerTTL = jobTTL // written with each step of a job's: it lives as long as what it names
 	dueTTL    = 48 * time.Hour
 	eventTTL  = DefaultNumbers      // events name whom they are about
 	inTTL     = 90 * 24 * time.Hour // how long a text that is offered again is known
