@@ -54,17 +54,18 @@ func (s *Sender) readBudgets(ctx context.Context, to string, now time.Time) (b b
 	if b.prefixSeq, err = read(ctx, s.opt.NC, Stream, s.prefixBudget(to), &b.prefix); err != nil {
 		return b, err
 	}
-	if b.site.Day != b.day {
+	// At midnight another sender's clock may be a moment ahead: its day has begun.
+	if tomorrow := now.In(s.opt.Rules().Zone()).AddDate(0, 0, 1).Format(time.DateOnly); b.site.Day != b.day && b.site.Day != tomorrow {
 		b.site.Day, b.site.Segments, b.site.Micros = b.day, 0, 0
 	}
-	b.site.Times = since(b.site.Times, now.Add(-time.Minute))
-	b.prefix.Times = since(b.prefix.Times, now.Add(-time.Hour))
+	b.site.Times = since(b.site.Times, now, time.Minute)
+	b.prefix.Times = since(b.prefix.Times, now, time.Hour)
 	return b, nil
 }
 
 // facts are the budgets as rules want them.
 func (b *budgets) facts(c *Caller, now time.Time) rules.Spent {
-	return rules.Spent{Caller: len(since(c.Texts, now.Add(-24*time.Hour))), Prefix: len(b.prefix.Times), Minute: len(b.site.Times),
+	return rules.Spent{Caller: len(since(c.Texts, now, 24*time.Hour)), Prefix: len(b.prefix.Times), Minute: len(b.site.Times),
 		DaySegments: b.site.Segments, DayMoney: rules.Money(b.site.Micros)}
 }
 
@@ -82,9 +83,10 @@ func (s *Sender) reserve(b budgets, j *Job, now time.Time) ([]*nats.Msg, error) 
 	return []*nats.Msg{site, pre}, err
 }
 
-// since are the times at or after t.
-func since(ts []time.Time, t time.Time) []time.Time {
-	return slices.DeleteFunc(slices.Clone(ts), func(x time.Time) bool { return x.Before(t) })
+// since are the times of the last d. Those further ahead than that are from before
+// the clock was set back: kept, they would count until it gets there.
+func since(ts []time.Time, now time.Time, d time.Duration) []time.Time {
+	return slices.DeleteFunc(slices.Clone(ts), func(x time.Time) bool { return x.Before(now.Add(-d)) || x.After(now.Add(d)) })
 }
 
 func unmarshal(b []byte, v any) error {

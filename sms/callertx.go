@@ -49,10 +49,12 @@ func (s *Sender) withCallerOnce(ctx context.Context, key string, f func(tx *call
 		if err != nil {
 			return err
 		}
-		if seq > 0 {
-			tx.seqs[id] = seq
-			tx.Open = append(tx.Open, &j)
+		if seq == 0 { // its record has aged out
+			tx.Caller.closed(&Job{ID: id})
+			continue
 		}
+		tx.seqs[id] = seq
+		tx.Open = append(tx.Open, &j)
 	}
 	if err := f(tx); err != nil || !tx.dirty && len(tx.changed) == 0 && len(tx.also) == 0 {
 		return err

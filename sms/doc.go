@@ -29,12 +29,13 @@
 // got through or another plan stored before always wins. Only who stored that
 // batch calls the provider, once. What was submitting when a process died is
 // never submitted again by itself, except to a transport that honours the
-// job's id as an idempotency key; it is looked up where the provider can be
-// asked, else held.
+// job's id as an idempotency key, and only after all guards have been asked again; it
+// is looked up where the provider can be asked, else held.
 //
 // Of several transports a text takes the first that serves its region and whose
 // circuit breaker is closed. Only a definite refusal lets the next one try; what
-// one may have taken is its own for ever, and nobody else's.
+// one may have taken is its own for ever, and nobody else's, whatever it says to a
+// later attempt.
 //
 // # Guards
 //
@@ -42,9 +43,10 @@
 // due. Budgets are records in the same stream, and are reserved in the batch that
 // makes a job submitting, on the very versions that the guards saw: however many
 // senders there are, a budget is never exceeded. What is counted stays counted,
-// whatever the provider says then. A breaker is a record too, so that an outage
-// outlives restarts. Whoever could not be texted in time is owed a callback: a
-// late text only puzzles.
+// whatever the provider says then; a text that is tried again has its place. A
+// breaker is a record too, so that an outage outlives restarts. Whoever could not be
+// texted in time, or whose text was not delivered, is owed a callback, one to each
+// owner: a late text only puzzles.
 //
 // # Never none
 //

@@ -46,6 +46,7 @@ func (s *Sender) woken(ctx context.Context, m jetstream.Msg, kind string, slots 
 // bring takes steps with a job as far as it goes now. done is false when ctx ended
 // first: then the message comes again.
 func (s *Sender) bring(ctx context.Context, id string, step func(context.Context, string) error) (done bool) {
+	conflicts := 0
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		// What has begun is ended in order, whatever ctx says.
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.opt.SubmitTimeout+6*requestTime)
@@ -66,7 +67,8 @@ func (s *Sender) bring(ctx context.Context, id string, step func(context.Context
 		if !errors.Is(err, bus.ErrWrongSequence) {
 			s.opt.Log.Error("a due text could not be looked at; trying again", "job", id, "error", err)
 		} else {
-			pause = time.Millisecond
+			pause = time.Millisecond << min(conflicts/4, 8)
+			conflicts++
 		}
 		select {
 		case <-ctx.Done():
@@ -139,7 +141,7 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 		if f.OnLine, err = s.onLine(ctx, j); err != nil {
 			return nil, err
 		}
-		if err := s.caughtUp(ctx); err != nil {
+		if err := s.caughtUp(ctx, j.DueAt); err != nil {
 			return nil, err
 		}
 	}
@@ -163,8 +165,15 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	if err != nil {
 		return nil, err
 	}
-	if err := s.known(ctx, tx, &f, j.To); err != nil {
+	if err := s.known(ctx, tx, &f, j.ID, j.To); err != nil {
 		return nil, err
+	}
+	if j.Reserved {
+		f.Spent = rules.Spent{} // it is counted there itself: it had its place when that was reserved
+	}
+	if r, ok := s.opt.Rules().(interface{ Shadow() bool }); ok && r.Shadow() && j.Kind == Text {
+		s.set(j, Shadow, "shadow", "mode has become shadow: not sent")
+		return nil, s.finish(ctx, j, jseq)
 	}
 	why, because := "", ""
 	switch j.Kind {
@@ -219,7 +228,7 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 		if also, err = s.reserve(tx.budgets, j, now); err != nil {
 			return nil, err
 		}
-		tx.Caller.Texts = append(since(tx.Caller.Texts, now.Add(-24*time.Hour)), now.UTC())
+		tx.Caller.Texts = append(since(tx.Caller.Texts, now, 24*time.Hour), now.UTC())
 	}
 	msgs, err := s.jobMsgs(j, jseq)
 	if err != nil {
@@ -246,15 +255,39 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 // spread keeps jobs that wait for the same thing from looking all at once.
 func spread(d time.Duration) time.Duration { return d + rand.N(d) }
 
-// pace waits for the turn that the provider's rate leaves this text.
+// pace waits for the turn that the provider's rate leaves this text. A turn that is
+// far off is not waited for here, where others wait for a slot; and whoever has to
+// wait anyway takes none.
 func (s *Sender) pace(ctx context.Context, j *Job) error {
 	region := number.Parse(j.To, "").Region
-	for _, w := range s.ways {
-		if w.limit != nil && w.serves(region) && !slices.Contains(j.Tried, w.Name) {
-			return w.limit.Wait(ctx)
+	i := slices.IndexFunc(s.ways, func(w *Way) bool {
+		if j.Kind == Answer {
+			return w == s.way(j.Transport)
+		}
+		return w.serves(region) && !slices.Contains(j.Tried, w.Name)
+	})
+	if i < 0 || s.ways[i].limit == nil || s.opt.Now().After(j.FreshUntil) {
+		return nil // a stale one does not leave
+	}
+	if j.Kind == Text {
+		if on, err := s.onLine(ctx, j); err != nil {
+			return err
+		} else if on {
+			return errAgain{lookAgain}
 		}
 	}
-	return nil
+	turn := s.ways[i].limit.Reserve()
+	d := turn.Delay()
+	if d > lookAgain {
+		turn.Cancel()
+		return errAgain{min(d, maxTurn)}
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
 }
 
 // served tells whether any way serves j's recipient.
@@ -272,7 +305,7 @@ func (s *Sender) leads(ctx context.Context, j *Job) (why, because string, err er
 		return "", "", err
 	case seq > 0 && first.Open():
 		return "", "", errAgain{spread(lookLater)}
-	case seq == 0 || first.State != Sent:
+	case seq == 0 || first.State != Sent || first.Delivery == Undelivered:
 		return "no_first_text", "the first text did not go out", nil
 	}
 	return "", "", nil
@@ -293,16 +326,42 @@ func (s *Sender) onLine(ctx context.Context, j *Job) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	now := s.opt.Now()
 	for _, l := range live {
-		if l.Caller.Number == j.To && event.ID(l.Call) != j.Call && !l.Stale(s.opt.Now()) {
+		if l.Caller.Number != j.To || event.ID(l.Call) == j.Call {
+			continue
+		}
+		if l.Stale(now) {
+			// It bears the time of NATS, whose clock may not be ours.
+			if now, err = s.serverTime(ctx); err != nil {
+				return false, err
+			}
+		}
+		if !l.Stale(now) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
-// caughtUp waits, a little, until every call stored by now has been planned.
-func (s *Sender) caughtUp(ctx context.Context) error {
+// serverTime is what NATS's clock shows.
+func (s *Sender) serverTime(ctx context.Context) (time.Time, error) {
+	ctx, cancel := bus.WhileConnected(ctx, s.opt.NC)
+	defer cancel()
+	js, err := jetstream.New(s.opt.NC)
+	if err != nil {
+		return time.Time{}, err
+	}
+	st, err := js.Stream(ctx, bus.LiveStream)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return st.CachedInfo().TimeStamp, nil
+}
+
+// caughtUp waits, a little, until every call stored by now has been planned. A
+// job that has been due for long looks less often.
+func (s *Sender) caughtUp(ctx context.Context, due time.Time) error {
 	ctx, cancel := bus.WhileConnected(ctx, s.opt.NC)
 	defer cancel()
 	js, err := jetstream.New(s.opt.NC)
@@ -330,7 +389,7 @@ func (s *Sender) caughtUp(ctx context.Context) error {
 	if info.AckFloor.Stream >= last || info.NumPending == 0 && info.NumAckPending == 0 {
 		return nil
 	}
-	return errAgain{catchUp}
+	return errAgain{min(max(catchUp, s.opt.Now().Sub(due)/4), lookLater)}
 }
 
 // submit hands the job over and stores the answer.
@@ -375,14 +434,17 @@ func (s *Sender) answer(ctx context.Context, j *Job, w *Way, r Receipt, err erro
 		if r.Segments > 0 {
 			j.Segments = r.Segments
 		}
-	case class == Ambiguous:
+	case class == Ambiguous, j.Unclear && (class.Retryable() || class == RegionDenied):
+		// A refusal of this attempt says nothing of one before it.
 		return s.ambiguous(ctx, j, w, err)
 	case class.Retryable() || class == RegionDenied:
 		// It was definitely not taken: another way may.
-		now := s.opt.Now()
-		j.Tried = append(j.Tried, w.Name)
-		retryAt, next := now.Add(pauseAfter(j.Attempt)), s.untried(j)
-		if next != "" {
+		now, refused := s.opt.Now(), slices.Contains(j.Tried, w.Name)
+		if !refused {
+			j.Tried = append(j.Tried, w.Name)
+		}
+		retryAt, next := now.Add(s.pauseAfter(j.Attempt)), s.untried(j)
+		if next != "" && !refused { // refused again: the next one is broken, or it would have had it
 			retryAt = now
 		}
 		switch {
@@ -407,8 +469,8 @@ func (s *Sender) answer(ctx context.Context, j *Job, w *Way, r Receipt, err erro
 func (s *Sender) untried(j *Job) string {
 	region := number.Parse(j.To, "").Region
 	for _, w := range s.ways {
-		if w.serves(region) && !slices.Contains(j.Tried, w.Name) {
-			return w.Name
+		if j.Kind != Answer && w.serves(region) && !slices.Contains(j.Tried, w.Name) {
+			return w.Name // an answer has the way that the question came
 		}
 	}
 	return ""
@@ -422,8 +484,8 @@ func class(err error) Class {
 }
 
 // pauseAfter grows with each attempt.
-func pauseAfter(attempt int) time.Duration {
-	d := firstRetry
+func (s *Sender) pauseAfter(attempt int) time.Duration {
+	d := s.opt.RetryPause
 	for ; attempt > 1 && d < maxRetry; attempt-- {
 		d *= 2
 	}
@@ -435,12 +497,16 @@ func (s *Sender) ambiguous(ctx context.Context, j *Job, w *Way, cause error) err
 	if t, ok := w.Transport.(Idempotent); ok && t.HonoursID() && s.opt.Now().Before(j.FreshUntil) {
 		// The same id again is the same text, for this provider.
 		s.opt.Log.Warn("the provider's answer is not clear; asking again with the same id", "job", j.ID, "error", cause)
-		return errAgain{firstRetry}
+		return errAgain{s.opt.RetryPause}
 	}
+	return s.ask(ctx, j, w, fmt.Sprintf("it is not known whether the provider took it: %v", cause))
+}
+
+// ask asks the provider what became of a text that is not to be submitted again,
+// and holds it when that does not tell.
+func (s *Sender) ask(ctx context.Context, j *Job, w *Way, because string) error {
 	m := j.message()
-	var r Receipt
-	var found bool
-	err := errors.New("the provider cannot be asked")
+	r, found, err := Receipt{}, false, errors.New("the provider cannot be asked")
 	switch t := w.Transport.(type) {
 	case attemptAsker:
 		r, found, err = t.FateSince(ctx, m, j.SubmittedAt)
@@ -453,8 +519,7 @@ func (s *Sender) ambiguous(ctx context.Context, j *Job, w *Way, cause error) err
 		return s.store(j, j.Attempt, false)
 	}
 	// Not found is not proof: the provider may list it late. Held, for a person.
-	s.set(j, Held, string(Ambiguous), fmt.Sprintf("it is not known whether the provider took it: %v", cause))
-	return s.store(j, j.Attempt, false)
+	return s.hold(j, because)
 }
 
 // recover looks at a job that is submitting: with a process that lives, or
@@ -484,21 +549,66 @@ func (s *Sender) recover(ctx context.Context, j *Job, jseq uint64, now time.Time
 // is the same text.
 func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 	if s.opt.Now().After(j.FreshUntil) {
-		return s.hold(j, "its fate was not known before it became stale")
+		return s.ask(ctx, j, w, "its fate was not known before it became stale")
+	}
+	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
+	if j.Kind == Text {
+		var err error
+		if f.OnLine, err = s.onLine(ctx, j); err != nil {
+			return err
+		}
+		if err := s.caughtUp(ctx, j.SubmittedAt); err != nil {
+			return err
+		}
+	}
+	tx := &callerTx{Key: j.Caller, s: s, now: s.opt.Now()}
+	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &tx.Caller)
+	if err != nil {
+		return err
+	}
+	if err := s.known(ctx, tx, &f, j.ID, j.To); err != nil {
+		return err
+	}
+	f.Spent, f.Down = rules.Spent{}, "" // it is counted, and it is this way that must answer
+	why, because := "", ""
+	switch j.Kind {
+	case Text:
+		why, because = s.opt.Rules().Recheck(f, tx.now)
+	case Answer:
+		why, because = j.recheckAnswer(f.OptedOut, tx.now)
+	case Notice:
+		if f.OptedOut {
+			why, because = rules.SaidStop, "whoever has this number has said stop"
+		}
+	}
+	switch {
+	case rules.Waits(why):
+		return errAgain{lookAgain}
+	case why != "":
+		return s.ask(ctx, j, w, "its fate is not known, and it is not to be sent any more: "+because)
 	}
 	j.Attempt++
-	j.Owner, j.SubmittedAt, j.UpdatedAt = s.owner, s.opt.Now().UTC(), s.opt.Now().UTC()
+	j.Owner, j.SubmittedAt, j.UpdatedAt, j.Unclear = s.owner, tx.now.UTC(), tx.now.UTC(), true
 	m, err := record(jobSubject(j.ID), j, jseq, jobTTL)
 	if err != nil {
 		return err
 	}
-	if _, err := bus.Publish(ctx, s.opt.NC, m); err != nil {
+	// The caller's record must still be the one that was asked about, as for the first attempt.
+	c, err := record(callerSubject(j.Caller), &tx.Caller, cseq, callerTTL)
+	if err != nil {
+		return err
+	}
+	// Whoever began may have handed it over: whatever comes of storing this, it never
+	// is a text that was not.
+	s.handed.Store(j.ID, true)
+	if _, err := bus.Batch(ctx, s.opt.NC, m, c); err != nil {
 		return err
 	}
 	return s.submit(ctx, j, w)
 }
 
 func (s *Sender) hold(j *Job, because string) error {
+	s.handed.Delete(j.ID)
 	s.set(j, Held, string(Ambiguous), because)
 	return s.store(j, j.Attempt, false)
 }
@@ -517,9 +627,12 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 		rctx, cancel := context.WithTimeout(s.quit, requestTime)
 		var have Job
 		jseq, err := read(rctx, s.opt.NC, Stream, jobSubject(j.ID), &have)
-		if err == nil && (have.State != Submitting || have.Attempt != attempt) {
+		// Held by another sender, whose clock is ahead, while the provider took its time: this is
+		// no guess.
+		guessed := have.State == Held && have.Owner == s.owner && j.State == Sent
+		if err == nil && (have.State != Submitting && !guessed || have.Attempt != attempt) {
 			cancel()
-			return nil // stored already: the acknowledgement was lost
+			return s.settled(s.quit, &have) // stored already: the acknowledgement was lost
 		}
 		if err == nil {
 			err = s.finish(rctx, j, jseq)
@@ -564,7 +677,7 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 			tx.also = append(tx.also, wakeAt(t, tx.now))
 		}
 		late := t.State == Failed && t.Why != string(OptedOut) || t.State == Cancelled && (t.Why == rules.Stale || owes(t.Why))
-		if t.Kind == Text && !t.FollowUp && late {
+		if t.Kind == Text && !t.FollowUp && late && !tx.reached(t) {
 			s.owe(tx, t, "", time.Time{}, "no text could be sent: "+t.Because)
 		}
 		return nil
@@ -604,7 +717,7 @@ func (s *Sender) audit(ctx context.Context, start bool) {
 var ErrNotHeld = errors.New("the job is not held")
 
 // Resolve settles a held job by hand: the admin found out that the text was
-// sent, or that it was not and shall not be.
+// sent, or that it was not and shall not be. Then the caller's next call is texted about again.
 func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool) error {
 	for {
 		var j Job
@@ -621,15 +734,10 @@ func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool) error {
 		if sent {
 			j.State, j.Because = Sent, "the admin says that it was sent"
 		}
-		m, err := record(jobSubject(id), &j, seq, jobTTL)
-		if err != nil {
-			return err
+		if err = putByHand(ctx, nc, &j, seq); err == nil && sent && j.Kind != Notice && j.Body != "" {
+			return outgoing(&j).keep(ctx, nc)
 		}
-		e, err := happened(&j)
-		if err != nil {
-			return err
-		}
-		if _, err = bus.Batch(ctx, nc, m, e); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
+		if err == nil || !errors.Is(err, bus.ErrWrongSequence) {
 			return err
 		}
 	}

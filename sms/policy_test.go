@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"testing"
@@ -302,7 +303,7 @@ func TestBreaker(t *testing.T) {
 	b := missed(bob)
 	o.finish(b)
 	o.state(b.ID, Scheduled)
-	if why, err := first.down(o.ctx(), bob, time.Now()); err != nil || !strings.Contains(why, "has failed 1 times in a row (auth)") {
+	if why, err := first.down(o.ctx(), "", bob, time.Now()); err != nil || !strings.Contains(why, "has failed 1 times in a row (auth)") {
 		t.Errorf("%q %v", why, err)
 	}
 	if open, err := Breakers(o.ctx(), o.nc); err != nil || len(open) != 1 || !strings.Contains(open["transport"], "tried again at") {
@@ -331,31 +332,31 @@ func TestBreakerLetsOneThrough(t *testing.T) {
 	}
 	w, now := s.ways[0], time.Now()
 	for i := range breakAfter {
-		if why, err := s.broken(o.ctx(), w, now); why != "" || err != nil {
+		if why, err := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now); why != "" || err != nil {
 			t.Fatalf("open after %d failures: %s %v", i, why, err)
 		}
 		s.observe(o.ctx(), w, Ambiguous, now)
 	}
-	if why, _ := s.broken(o.ctx(), w, now.Add(breakPause-time.Second)); why == "" {
+	if why, _ := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now.Add(breakPause-time.Second)); why == "" {
 		t.Error("not open")
 	}
 	now = now.Add(breakPause)
-	if why, _ := s.broken(o.ctx(), w, now); why != "" {
+	if why, _ := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now); why != "" {
 		t.Error("no text may find out:", why)
 	}
-	if why, _ := s.broken(o.ctx(), w, now); why == "" {
+	if why, _ := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now); why == "" {
 		t.Error("two texts find out")
 	}
 	s.observe(o.ctx(), w, Throttled, now) // it found out: no
-	if why, _ := s.broken(o.ctx(), w, now.Add(2*breakPause-time.Second)); why == "" {
+	if why, _ := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now.Add(2*breakPause-time.Second)); why == "" {
 		t.Error("the second pause is not longer")
 	}
 	now = now.Add(2 * breakPause)
-	if why, _ := s.broken(o.ctx(), w, now); why != "" {
+	if why, _ := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now); why != "" {
 		t.Error(why)
 	}
 	s.observe(o.ctx(), w, NotMobile, now) // a word about the recipient: it lives
-	if why, _ := s.broken(o.ctx(), w, now); why != "" {
+	if why, _ := s.broken(o.ctx(), w, fmt.Sprint(rand.N(1<<60)), now); why != "" {
 		t.Error(why)
 	}
 }

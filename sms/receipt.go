@@ -3,6 +3,7 @@ package sms
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"textback/pbx/bus"
 )
@@ -87,6 +88,7 @@ func jobToken(id string) bool {
 
 func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) (done bool, err error) {
 	var learned Class
+	var said *Said
 	err = s.retry(ctx, func() error {
 		var j Job
 		jseq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
@@ -98,11 +100,14 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 		if !done || j.State != Sent && j.State != Held {
 			return nil
 		}
-		changed := false
+		changed, undelivered := false, false
 		if j.State == Held {
 			// The provider speaks of it, so it had taken it.
 			s.set(&j, Sent, "", "a receipt shows that the provider took it")
 			changed = true
+			if said = nil; j.Kind != Notice && j.Body != "" {
+				said = outgoing(&j)
+			}
 		}
 		if r.ProviderID != "" && j.ProviderID == "" {
 			j.ProviderID, changed = r.ProviderID, true
@@ -120,6 +125,7 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			}
 			if r.Delivery == Undelivered {
 				j.Why, j.Because, learned = string(r.Class), "the provider could not deliver it", r.Class
+				undelivered = true
 			}
 		}
 		if !changed {
@@ -131,6 +137,9 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			tx.put(t)
 			tx.indexed(t)
 			tx.unreachable(learned != "", learned, t.ProviderCode)
+			if undelivered && learned != OptedOut && t.Kind == Text && !t.FollowUp && !tx.reached(t) && !tx.RepliedAt.After(t.CallEndedAt) {
+				s.owe(tx, t, "", time.Time{}, "the text was not delivered")
+			}
 			if t.Delivery == Delivered || t.Delivery == Undelivered {
 				e, err := happenedAs(t, State(t.Delivery), s.opt.Retention.numbers())
 				if err != nil {
@@ -141,6 +150,9 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			return nil
 		})
 	})
+	if err == nil && said != nil {
+		err = said.keep(ctx, s.opt.NC)
+	}
 	if err == nil && learned == OptedOut {
 		var j Job
 		if _, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j); err != nil {

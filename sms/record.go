@@ -84,6 +84,7 @@ type Job struct {
 	Language  string   `json:"language,omitempty"`
 	Cost      int64    `json:"cost_micros,omitempty"` // millionths of the admin's currency
 	Reserved  bool     `json:"reserved,omitempty"`    // budgets have counted it
+	Unclear   bool     `json:"unclear,omitempty"`     // an attempt's fate is unknown: only its own way may repeat it, under the same id
 
 	Attestation string `json:"attestation,omitempty"` // of the call's number
 
@@ -160,7 +161,7 @@ func eventSubject(id string, s State) string { return prefix + "event." + id + "
 // How long records live.
 const (
 	jobTTL    = 90 * 24 * time.Hour
-	callerTTL = 60 * 24 * time.Hour
+	callerTTL = jobTTL // written with each step of a job's: it lives as long as what it names
 	dueTTL    = 48 * time.Hour
 	eventTTL  = DefaultNumbers      // events name whom they are about
 	inTTL     = 90 * 24 * time.Hour // how long a text that is offered again is known

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"slices"
 	"strings"
@@ -60,6 +61,7 @@ type SenderOptions struct {
 
 	Retention Retention // how long words and numbers are kept
 
+	RetryPause time.Duration // before a text is tried again, longer each time (5 s, up to 2 min)
 	BreakAfter int           // failures in a row that open a way's breaker (5)
 	BreakPause time.Duration // for so long at first, longer each time (30 s, up to 10 min)
 
@@ -98,6 +100,7 @@ type Sender struct {
 const (
 	lookAgain   = 2 * time.Second        // while a caller is on a line
 	lookLater   = 5 * time.Second        // while budgets or breakers say wait; up to twice that
+	maxTurn     = 30 * time.Second       // until a turn at the provider is asked for again
 	catchUp     = 150 * time.Millisecond // while calls are still to be planned
 	firstRetry  = 5 * time.Second
 	maxRetry    = 2 * time.Minute
@@ -130,6 +133,7 @@ func NewSender(opt SenderOptions) (*Sender, error) {
 		return nil, err
 	}
 	opt.Notices.defaults()
+	def(&opt.RetryPause, firstRetry)
 	def(&opt.BreakPause, breakPause)
 	if opt.BreakAfter == 0 {
 		opt.BreakAfter = breakAfter
@@ -336,11 +340,11 @@ func (c *Caller) closeEpisode() {
 }
 
 // closed takes a job off the open ones. One that never left gives its episode's
-// first text back.
+// first text back, unless a newer call has had its own.
 func (c *Caller) closed(j *Job) {
 	is := func(id string) bool { return id == j.ID }
 	c.Open, c.Tasks = slices.DeleteFunc(c.Open, is), slices.DeleteFunc(c.Tasks, is)
-	if j.First && j.State == Cancelled {
+	if j.First && (j.State == Cancelled || j.State == Failed) && !c.TextFor.After(j.CallEndedAt) {
 		c.FirstTextAt = time.Time{}
 	}
 }
@@ -361,7 +365,7 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 			return err // planned before: the acknowledgement was lost
 		}
 		rec := &tx.Caller
-		if err := s.known(ctx, tx, &f, c.Caller.Number); err != nil {
+		if err := s.known(ctx, tx, &f, id, c.Caller.Number); err != nil {
 			return err
 		}
 		if last := rec.lastWord(); !last.IsZero() && tx.now.Sub(last) >= s.opt.Rules().Window() {
@@ -407,7 +411,7 @@ func (s *Sender) newJob(tx *callerTx, c *pbx.Call, id string, d *rules.Decision)
 }
 
 // known gathers what is known of a number's caller beside the call itself.
-func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, to string) (err error) {
+func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, job, to string) (err error) {
 	if to == "" {
 		return nil
 	}
@@ -424,18 +428,20 @@ func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, to str
 		return err
 	}
 	f.Spent = tx.budgets.facts(rec, tx.now)
-	f.Down, err = s.down(ctx, to, tx.now)
+	f.Down, err = s.down(ctx, job, to, tx.now)
 	return err
 }
 
 // retry repeats f while somebody else was faster.
 func (s *Sender) retry(ctx context.Context, f func() error) error {
-	for {
+	for n := range math.MaxInt {
 		err := f()
 		if !errors.Is(err, bus.ErrWrongSequence) || ctx.Err() != nil {
 			return err
 		}
+		time.Sleep(time.Duration(min(n, 100)) * 100 * time.Microsecond)
 	}
+	return bus.ErrWrongSequence
 }
 
 func (s *Sender) set(j *Job, st State, why, because string) {

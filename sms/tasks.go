@@ -30,6 +30,12 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 		first.TaskOwner = d.Notify[0]
 	}
 	for i, fu := range d.FollowUps {
+		// Who calls again and again is owed one callback: the one that is planned.
+		if fu.Task != nil && slices.ContainsFunc(tx.Open, func(j *Job) bool {
+			return j.Kind == Task && j.State == Scheduled && j.TaskOwner == fu.Task.Owner && !j.DueAt.After(fu.DueAt)
+		}) {
+			continue
+		}
 		j := s.newJob(tx, c, fmt.Sprintf("%s-%d", base, i+2), d)
 		j.To, j.FollowUp, j.DueAt = c.Caller.Number, true, fu.DueAt.UTC()
 		j.FreshUntil = fu.DueAt.Add(d.Fresh)
@@ -47,7 +53,7 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 		tx.add(j)
 	}
 	switch {
-	case d.Task != nil && d.Shadow:
+	case d.Shadow:
 	case d.Task != nil:
 		s.owe(tx, first, d.Task.Owner, d.Task.Deadline, "rule "+d.Rule+" asks for a call back")
 	case first.State == Suppressed && owes(first.Why):
@@ -70,15 +76,16 @@ func owes(why string) bool {
 
 // owe adds the task to call a caller back, unless one is owed already.
 func (s *Sender) owe(tx *callerTx, about *Job, owner string, deadline time.Time, because string) {
-	if slices.ContainsFunc(tx.Open, func(j *Job) bool {
-		return j.Kind == Task && j.State == Waiting && (owner == "" || j.TaskOwner == owner)
-	}) {
+	if tx.owed(owner) {
 		return
 	}
 	base := strings.TrimRight(about.ID, "0123456789")
 	id := base + "t"
 	if about.FollowUp {
 		id += about.ID[len(base):]
+	}
+	if s.exists(id) {
+		return // it was owed for this very call, and is settled
 	}
 	if deadline.IsZero() {
 		deadline = tx.now.Add(defaultWithin)
@@ -89,6 +96,18 @@ func (s *Sender) owe(tx *callerTx, about *Job, owner string, deadline time.Time,
 	s.set(t, Waiting, "", because)
 	tx.add(t)
 	s.tellOwner(tx, t)
+}
+
+// owed tells whether owner has to call this caller back already; no owner: anybody.
+func (tx *callerTx) owed(owner string) bool {
+	return slices.ContainsFunc(tx.Open, func(j *Job) bool {
+		return j.Kind == Task && j.State == Waiting && (owner == "" || j.TaskOwner == owner)
+	})
+}
+
+// reached tells whether the caller and the office have talked since j's call.
+func (tx *callerTx) reached(j *Job) bool {
+	return tx.GotThrough.After(j.CallEndedAt) || tx.CalledBack.After(j.CallEndedAt)
 }
 
 // tellOwner has a task's owner told of it.
@@ -125,7 +144,7 @@ func (s *Sender) stepTask(ctx context.Context, j *Job, jseq uint64, now time.Tim
 	}
 	if j.State == Scheduled {
 		// A call that got through by then must have been planned before this opens.
-		if err := s.caughtUp(ctx); err != nil {
+		if err := s.caughtUp(ctx, j.DueAt); err != nil {
 			return err
 		}
 	}
@@ -137,12 +156,16 @@ func (s *Sender) stepTask(ctx context.Context, j *Job, jseq uint64, now time.Tim
 			s.tellOwner(tx, t)
 			return nil
 		}
-		if tx.GotThrough.After(t.CallEndedAt) || tx.CalledBack.After(t.CallEndedAt) {
+		if tx.reached(t) {
 			tx.set(t, Cancelled, rules.Reached, "the caller has been reached")
 			return nil
 		}
 		if tx.RepliedAt.After(t.CreatedAt) {
 			tx.set(t, Cancelled, rules.Replied, "the caller has replied: that conversation goes on")
+			return nil
+		}
+		if tx.owed(t.TaskOwner) {
+			tx.set(t, Cancelled, rules.Duplicate, "a callback is owed already")
 			return nil
 		}
 		tx.Caller.Open = slices.DeleteFunc(tx.Caller.Open, func(id string) bool { return id == t.ID })
@@ -188,30 +211,37 @@ func End(ctx context.Context, nc *nats.Conn, id, by string) error {
 		if j.State = Cancelled; owed && by != "" {
 			j.State = Done
 		}
+		if err = putByHand(ctx, nc, &j, seq); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
+			return err
+		}
+	}
+}
+
+// putByHand stores a job that was ended by hand, on version seq, and what that
+// means to its caller.
+func putByHand(ctx context.Context, nc *nats.Conn, j *Job, seq uint64) error {
+	m, err := record(jobSubject(j.ID), j, seq, jobTTL)
+	if err != nil {
+		return err
+	}
+	e, err := happened(j)
+	if err != nil {
+		return err
+	}
+	msgs := []*nats.Msg{m, e}
+	if j.Caller != "" {
 		var c Caller
 		cseq, err := read(ctx, nc, Stream, callerSubject(j.Caller), &c)
 		if err != nil {
 			return err
 		}
-		c.closed(&j)
-		m, err := record(jobSubject(id), &j, seq, jobTTL)
+		c.closed(j)
+		cm, err := record(callerSubject(j.Caller), &c, cseq, callerTTL)
 		if err != nil {
 			return err
 		}
-		e, err := happened(&j)
-		if err != nil {
-			return err
-		}
-		msgs := []*nats.Msg{m, e}
-		if j.Caller != "" {
-			cm, err := record(callerSubject(j.Caller), &c, cseq, callerTTL)
-			if err != nil {
-				return err
-			}
-			msgs = append(msgs, cm)
-		}
-		if _, err = bus.Batch(ctx, nc, msgs...); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
-			return err
-		}
+		msgs = append(msgs, cm)
 	}
+	_, err = bus.Batch(ctx, nc, msgs...)
+	return err
 }

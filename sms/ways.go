@@ -92,7 +92,7 @@ func (s *Sender) pick(ctx context.Context, j *Job, now time.Time) (w *Way, becau
 		if slices.Contains(j.Tried, w.Name) {
 			continue
 		}
-		why, err := s.broken(ctx, w, now)
+		why, err := s.broken(ctx, w, j.ID, now)
 		if err != nil || why == "" {
 			return w, "", err
 		}
@@ -101,7 +101,7 @@ func (s *Sender) pick(ctx context.Context, j *Job, now time.Time) (w *Way, becau
 	// Those left have refused this text, and the others are broken.
 	for _, w := range fits {
 		if slices.Contains(j.Tried, w.Name) {
-			if why, err := s.broken(ctx, w, now); err != nil || why == "" {
+			if why, err := s.broken(ctx, w, j.ID, now); err != nil || why == "" {
 				return w, "", err
 			}
 		}
@@ -116,6 +116,7 @@ type breaker struct {
 	Until    time.Time `json:"until,omitzero"`      // open (nothing passes) until then; zero: it is closed, all is well
 	Pauses   int       `json:"pauses,omitempty"`    // in a row: each is longer
 	Probe    time.Time `json:"probe,omitzero"`      // when the text left that finds out whether it works again
+	Prober   string    `json:"prober,omitempty"`    // that text's job
 	Why      string    `json:"why,omitempty"`       // the last failure's class
 	Since    time.Time `json:"since,omitzero"`      // of the first failure in the row
 	Changed  time.Time `json:"changed_at,omitzero"` // when it opened
@@ -142,18 +143,19 @@ const (
 )
 
 // broken says why w's breaker lets no text through now, empty when it does. When
-// a pause is over, one text is let through to find out: whoever notes that first is it.
-func (s *Sender) broken(ctx context.Context, w *Way, now time.Time) (why string, err error) {
+// a pause is over, one text is let through to find out: whoever notes that first is
+// it, and still is when it is asked about again because it could not be stored.
+func (s *Sender) broken(ctx context.Context, w *Way, job string, now time.Time) (why string, err error) {
 	var b breaker
 	seq, err := read(ctx, s.opt.NC, Stream, breakerSubject(w.Name), &b)
 	if err != nil || b.Until.IsZero() {
 		return "", err
 	}
 	why = b.why(w.Name)
-	if !b.probes(now, s.opt.SubmitTimeout) {
+	if !b.probes(job, now, s.opt.SubmitTimeout) {
 		return why, nil
 	}
-	b.Probe = now.UTC()
+	b.Probe, b.Prober = now.UTC(), job
 	m, err := record(breakerSubject(w.Name), &b, seq, callerTTL)
 	if err != nil {
 		return "", err
@@ -171,9 +173,14 @@ func (b *breaker) why(way string) string {
 	return fmt.Sprintf("%s has failed %d times in a row (%s); it is tried again at %s", way, b.Failures, b.Why, b.Until.UTC().Format(time.RFC3339))
 }
 
-// probes tells whether an open breaker's pause is over and no text is finding out already.
-func (b *breaker) probes(now time.Time, submit time.Duration) bool {
-	return !now.Before(b.Until) && !now.Before(b.Probe.Add(submit))
+// clocksDiffer is by how much another sender's clock may be ahead; one further ahead
+// was our own, before it was set back.
+const clocksDiffer = time.Minute
+
+// probes tells whether an open breaker's pause is over and no other text is finding out already.
+func (b *breaker) probes(job string, now time.Time, submit time.Duration) bool {
+	ahead := func(t time.Time) bool { return t.After(now.Add(clocksDiffer)) }
+	return (!now.Before(b.Until) || ahead(b.Changed)) && (!now.Before(b.Probe.Add(submit)) || ahead(b.Probe) || job != "" && b.Prober == job)
 }
 
 // observe tells w's breaker what an attempt came to. A word about the text or
@@ -206,7 +213,7 @@ func (s *Sender) observe(ctx context.Context, w *Way, class Class, now time.Time
 					pause = min(2*pause, breakPauseMax)
 				}
 				b.Pauses++
-				b.Until, b.Probe, b.Changed = now.Add(pause).UTC(), time.Time{}, now.UTC()
+				b.Until, b.Probe, b.Prober, b.Changed = now.Add(pause).UTC(), time.Time{}, "", now.UTC()
 			}
 		}
 		m, err := record(breakerSubject(w.Name), &b, seq, callerTTL)
@@ -234,7 +241,7 @@ func (s *Sender) observe(ctx context.Context, w *Way, class Class, now time.Time
 
 // down says why no way works just now, for Facts.Down; empty while one does.
 // Unlike pick it lets no probe out.
-func (s *Sender) down(ctx context.Context, to string, now time.Time) (string, error) {
+func (s *Sender) down(ctx context.Context, job, to string, now time.Time) (string, error) {
 	region, why := number.Parse(to, "").Region, ""
 	for _, w := range s.ways {
 		if !w.serves(region) {
@@ -244,7 +251,7 @@ func (s *Sender) down(ctx context.Context, to string, now time.Time) (string, er
 		if _, err := read(ctx, s.opt.NC, Stream, breakerSubject(w.Name), &b); err != nil {
 			return "", err
 		}
-		if b.Until.IsZero() || b.probes(now, s.opt.SubmitTimeout) {
+		if b.Until.IsZero() || b.probes(job, now, s.opt.SubmitTimeout) {
 			return "", nil
 		}
 		why = b.why(w.Name)

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -206,6 +207,36 @@ func TestBatchIsAllOrNothing(t *testing.T) {
 	}
 	if m, err := GetLast(ctx(t), nc, "T", "t.b"); err != nil || m.Seq != 2 || string(m.Data) != "t.b" || m.Header.Get("Nats-Batch-Sequence") != "2" {
 		t.Errorf("%+v %v", m, err)
+	}
+}
+
+// TestGetAllReadsAll, also more than the server gives at once, and more than it
+// finds the last of.
+func TestGetAllReadsAll(t *testing.T) {
+	s := serve(t, t.TempDir(), "")
+	nc := connect(t, s, Admin)
+	if err := Ensure(ctx(t), nc, testLog(t), jetstream.StreamConfig{Name: "T", Subjects: []string{"t.>"}, AllowAtomicPublish: true, AllowDirect: true}); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, want := range []int{999, 1000, 1010, 2100} {
+		for n < want {
+			var msgs []*nats.Msg
+			for ; n < want && len(msgs) < 500; n++ {
+				msgs = append(msgs, &nats.Msg{Subject: fmt.Sprintf("t.%d", n)})
+			}
+			if _, err := Batch(ctx(t), nc, msgs...); err != nil {
+				t.Fatal(err)
+			}
+		}
+		seq, err := Publish(ctx(t), nc, &nats.Msg{Subject: "t.0", Data: []byte("again")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := GetAll(ctx(t), nc, "T", "t.>")
+		if err != nil || len(all) != want || !slices.ContainsFunc(all, func(m Msg) bool { return m.Subject == "t.0" && m.Seq == seq }) {
+			t.Errorf("%d of %d messages, %v", len(all), want, err)
+		}
 	}
 }
 

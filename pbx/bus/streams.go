@@ -299,37 +299,74 @@ func GetLast(ctx context.Context, nc *nats.Conn, stream, subject string) (*Msg, 
 	return m, nil
 }
 
-// GetAll reads the last message of every subject that matches, up to 1,000 of
-// them. On a cluster a replica may answer, a moment behind.
+// GetAll reads the last message of every subject that matches. On a cluster a
+// replica may answer, a moment behind.
 func GetAll(ctx context.Context, nc *nats.Conn, stream, filter string) ([]Msg, error) {
+	out, more, err := directGet(ctx, nc, stream, filter, map[string]any{"multi_last": []string{filter}, "batch": pageSize})
+	if err != nil || !more {
+		return out, err
+	}
+	// The server finds the last of 1,024 subjects at most. All messages in their order
+	// end with the same.
+	last := map[string]int{}
+	out = nil
+	for seq := uint64(1); more; seq = out[len(out)-1].Seq + 1 {
+		var page []Msg
+		if page, more, err = directGet(ctx, nc, stream, filter, map[string]any{"next_by_subj": filter, "seq": seq, "batch": pageSize}); err != nil {
+			return nil, err
+		}
+		if out = append(out, page...); len(page) == 0 {
+			break
+		}
+	}
+	for i, m := range out {
+		last[m.Subject] = i
+	}
+	all := out[:0]
+	for i, m := range out {
+		if last[m.Subject] == i {
+			all = append(all, m)
+		}
+	}
+	return all, nil
+}
+
+// pageSize is how many messages are asked for at once.
+const pageSize = 1000
+
+// directGet reads messages until the server says that it is the end. more says that
+// it was not the end of all there are.
+func directGet(ctx context.Context, nc *nats.Conn, stream, filter string, ask map[string]any) (out []Msg, more bool, err error) {
 	what := "read " + filter
-	req, err := json.Marshal(map[string]any{"multi_last": []string{filter}, "batch": 1000})
+	req, err := json.Marshal(ask)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	ctx, cancel := WhileConnected(ctx, nc)
 	defer cancel()
 	inbox := nc.NewRespInbox()
 	sub, err := nc.SubscribeSync(inbox)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, false, fmt.Errorf("%s: %w", what, err)
 	}
 	defer sub.Unsubscribe()
 	if err := nc.PublishRequest("$JS.API.DIRECT.GET."+stream, inbox, req); err != nil {
-		return nil, fmt.Errorf("%s: %w", what, err)
+		return nil, false, fmt.Errorf("%s: %w", what, err)
 	}
-	var out []Msg
 	for {
 		m, err := sub.NextMsgWithContext(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", what, lost(ctx, err))
+			return nil, false, fmt.Errorf("%s: %w", what, lost(ctx, err))
 		}
 		switch status := m.Header.Get("Status"); status {
 		case "":
 		case "204", "404": // the end; nothing there
-			return out, nil
+			pending := m.Header.Get("Nats-Num-Pending")
+			return out, pending != "" && pending != "0", nil
+		case "413": // too many subjects
+			return nil, true, nil
 		default:
-			return nil, fmt.Errorf("%s: %s %s", what, status, m.Header.Get("Description"))
+			return nil, false, fmt.Errorf("%s: %s %s", what, status, m.Header.Get("Description"))
 		}
 		seq, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
 		at, _ := time.Parse(time.RFC3339Nano, m.Header.Get("Nats-Time-Stamp"))
