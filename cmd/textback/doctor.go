@@ -61,6 +61,16 @@ func (c doctorCmd) Run(ctx context.Context, con console) error {
 		d.say("rules", fmt.Errorf("%s has %d errors: see 'textback check'", cfg.Rules, max(bad, 1)), "")
 	} else {
 		d.say("rules", nil, fmt.Sprintf("%s, version %s", cfg.Rules, r.Version()))
+		for _, p := range cfg.Across(r, nil) { // how a STOP comes in is told below
+			if p.Warning {
+				d.note("rules", p.Text)
+			} else {
+				d.say("rules", errors.New(p.String()), "")
+			}
+		}
+		if r.Shadow() {
+			d.note("rules", "mode is shadow: no text is sent")
+		}
 	}
 	d.contacts(ctx, cfg)
 	if a := cfg.PBX.Asterisk; a != nil {

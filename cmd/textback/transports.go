@@ -151,10 +151,14 @@ func (d *doctor) optOut(ctx context.Context, cfg *config.Config, r *rules.Rules,
 	if len(regions) == 0 && r != nil {
 		regions = r.Regions()
 	}
+	none := "no replies arrive, and no region that it texts asks for a way in"
+	if by := cfg.SMS.OptOutHandledBy; by != "" {
+		none = "no replies arrive; STOP is heard by: " + by
+	}
 	how := map[sms.ReplyWay]string{
 		sms.ByWebhook: "replies and STOP are expected at " + cfg.Webhooks.URL(name) + "/inbound: set it at the provider",
 		sms.ByPoll:    "the provider is asked for replies and STOP", sms.BySession: "replies and STOP come over the same session",
-		sms.BySpool: "replies and STOP are read from the spool", sms.NoReplies: "no replies arrive; " + cfg.SMS.OptOutHandledBy,
+		sms.BySpool: "replies and STOP are read from the spool", sms.NoReplies: none,
 	}[traits.Replies]
 	if _, tells := t.(sms.Runner); tells && traits.Replies == sms.ByWebhook && name == config.TransportAndroid {
 		how = "replies and STOP are expected at " + cfg.Webhooks.URL(name) + "/inbound: textback tells the phone so by itself"
