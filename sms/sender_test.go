@@ -22,7 +22,7 @@ const testRules = `
 version: 1
 business: {name: Miller Dental}
 timezone: America/New_York
-guards: {budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
+guards: {quiet_hours: {texts: "0:00-24:00"}, budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
 defaults: {delay: %s}
 messages:
   missed: "Hi{{with .Name}} {{.}}{{end}}, sorry we missed you. {{.Business}}"

@@ -116,7 +116,7 @@ const account = "AC00000000000000000000000000000000"
 const e2eRules = `version: 1
 business: {name: Lab Dental}
 timezone: UTC
-guards: {budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
+guards: {quiet_hours: {texts: "0:00-24:00"}, budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
 defaults: {delay: %s}
 messages:
   rang: "{{.Business}}: rang out"

@@ -18,7 +18,7 @@ import (
 const followRules = `version: 1
 business: {name: Lab Dental}
 timezone: UTC
-guards: {budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
+guards: {quiet_hours: {texts: "0:00-24:00"}, budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
 staff:
   desk: {text: "+12125550199"}
 messages:

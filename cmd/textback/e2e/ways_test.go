@@ -54,7 +54,7 @@ const wayRules = `version: 1
 business: {name: Lab Dental}
 timezone: UTC
 regions: [US, CA]
-guards: {budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
+guards: {quiet_hours: {texts: "0:00-24:00"}, budgets: {per_caller: "off", per_prefix: "off", per_minute: "off", segments_per_day: "off"}}
 defaults: {delay: 0s, window: 0s}
 messages: {missed: "{{.Business}}: sorry we missed you ☎. Reply here. STOP ends texts."}
 rules: [{name: missed, when: {outcome: rang_out}, send: missed}]
