@@ -29,14 +29,16 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 	} else if len(d.Notify) > 0 {
 		first.TaskOwner = d.Notify[0]
 	}
-	for i, fu := range d.FollowUps {
+	step := 2
+	for _, fu := range d.FollowUps {
 		// Who calls again and again is owed one callback: the one that is planned.
 		if fu.Task != nil && slices.ContainsFunc(tx.Open, func(j *Job) bool {
 			return j.Kind == Task && j.State == Scheduled && j.TaskOwner == fu.Task.Owner && !j.DueAt.After(fu.DueAt)
 		}) {
 			continue
 		}
-		j := s.newJob(tx, c, fmt.Sprintf("%s-%d", base, i+2), d)
+		j := s.newJob(tx, c, fmt.Sprintf("%s-%d", base, step), d)
+		step++
 		j.To, j.FollowUp, j.DueAt = c.Caller.Number, true, fu.DueAt.UTC()
 		j.FreshUntil = fu.DueAt.Add(d.Fresh)
 		if fu.Task != nil {

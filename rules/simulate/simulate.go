@@ -389,7 +389,14 @@ func (o *office) missed(e Event, who *caller) {
 		who.first = now
 		who.textFor = later(who.textFor, c.EndedAt)
 	}
+	planned := slices.Clone(who.open)
 	for _, fu := range d.FollowUps {
+		// Who calls again and again is owed one callback: the one that is planned.
+		if fu.Task != nil && slices.ContainsFunc(planned, func(p *pending) bool {
+			return p.step.Task != nil && p.step.State == Waiting && p.step.Task.Owner == fu.Task.Owner && !p.step.DueAt.After(fu.DueAt)
+		}) {
+			continue
+		}
 		plan(&Step{Kind: "follow_up", State: Waiting, DueAt: fu.DueAt, Message: fu.Message, Body: fu.Body, Segments: fu.Segments, Cost: fu.Cost, Task: fu.Task})
 	}
 	if d.Task != nil && !who.owed(d.Task.Owner) {
@@ -441,6 +448,11 @@ func (who *caller) free(t time.Time) (at time.Time) {
 // look does the step that is due, or lets it wait.
 func (o *office) look(p *pending, now time.Time) {
 	if p.step.Task != nil {
+		// Of a caller without a number nothing is remembered.
+		if p.verdict.Call.Caller.Number != "" && p.who.owed(p.step.Task.Owner) {
+			o.end(p, Cancelled, now, rules.Duplicate, "a callback is owed already")
+			return
+		}
 		o.end(p, Open, now, "", "")
 		return
 	}

@@ -87,7 +87,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"one call", []Event{missed(0, pbx.RangOut, al)}, []string{"text:sent", "follow_up:sent", "follow_up:open"}},
 		{"three calls, one text", []Event{missed(0, pbx.RangOut, al), missed(m, pbx.Busy, al), missed(2*m, pbx.Busy, al)},
-			[]string{"text:sent", "follow_up:sent", "follow_up:open", "no:duplicate", "follow_up:open", "no:duplicate", "task:open", "notice:told"}},
+			[]string{"text:sent", "follow_up:sent", "follow_up:duplicate", "no:duplicate", "no:duplicate", "task:open", "notice:told"}},
 		{"another day, another text", []Event{missed(0, pbx.Abandoned, al), missed(24*time.Hour, pbx.Abandoned, al)}, []string{"text:sent", "text:sent"}},
 		{"got through before the text", []Event{missed(0, pbx.Abandoned, al), answered(9*time.Second, time.Second, pbx.Inbound, al)}, []string{"text:got_through"}},
 		{"on the line when it is due, and reached then", []Event{missed(0, pbx.Abandoned, al), answered(m, 55*time.Second, pbx.Inbound, al)}, []string{"text:got_through"}},
@@ -105,7 +105,7 @@ func TestRun(t *testing.T) {
 		{"a reply before the text", []Event{missed(0, pbx.Abandoned, al), {At: monday.Add(time.Second), Kind: Reply, Number: al}}, []string{"text:sent"}},
 		{"at night the follow-up is dropped", []Event{missed(600*m-10*m, pbx.RangOut, al)}, []string{"text:sent", "follow_up:quiet_hours", "follow_up:open"}},
 		{"no way out in time: a task in its place, done when they get through", []Event{down, answered(time.Hour, m, pbx.Inbound, al)}, []string{"text:stale", "owed:done"}},
-		{"the day's segments are used up", []Event{spent}, []string{"no:budget_day", "follow_up:open", "owed:open"}},
+		{"the day's segments are used up", []Event{spent}, []string{"no:budget_day", "follow_up:duplicate", "owed:open"}},
 		{"nobody", nil, nil},
 	} {
 		if got := fates(Run(r, c.events, time.Time{}, Options{})); !slices.Equal(got, c.want) {
@@ -242,7 +242,8 @@ rules:
 	events := []Event{missed(0, pbx.RangOut, al), missed(time.Minute, pbx.RangOut, al), missed(time.Hour, pbx.Abandoned, bo), missed(2*time.Hour, pbx.Busy, "")}
 	a, b := Run(r, events, time.Time{}, Options{}), Run(other, events, time.Time{}, Options{})
 	s := Sum(a)
-	if s.Missed != 4 || s.Texts != 2 || s.FollowUps != 1 || s.People != 2 || s.Segments != 3 || s.Cost != 30_000 || s.Tasks != 3 ||
+	if s.Missed != 4 || s.Texts != 2 || s.FollowUps != 1 || s.People != 2 || s.Segments != 3 || s.Cost != 30_000 || s.Tasks != 2 || // one callback for each caller
+
 		!reflect.DeepEqual(s.Not, map[string]int{"duplicate": 1, "invalid_number": 1}) || len(s.Rules) != 2 || s.Rules[0].Rule != "hung up" || s.Rules[1].Calls != 3 {
 		t.Errorf("%+v", s)
 	}
