@@ -311,17 +311,13 @@ func (tx *callerTx) mark(r *Reply, as string, bodiesFor time.Duration) error {
 // answer adds the one answer to a keyword, through the outbox like every text.
 func (b *inbox) answer(tx *callerTx, r *Reply) error {
 	opt, s := &tx.s.opt.Inbox, tx.s
-	from := r.To
-	if from == "" {
-		from = s.opt.From("")
-	}
 	text, err := opt.Answers.Text(r.Keyword, r.lang, opt.Language, opt.Business(), opt.Phone(r.To))
 	if err != nil {
 		return err
 	}
 	text = gsm7.Normalize(text)
 	segments, _ := gsm7.Segments(text)
-	j := &Job{ID: r.ID + "-a", Kind: Answer, Call: s.opt.Site + "/" + r.ID, Site: s.opt.Site, Caller: r.Caller, To: r.From, From: from, Line: r.To, Body: text, Segments: segments,
+	j := &Job{ID: r.ID + "-a", Kind: Answer, Call: s.opt.Site + "/" + r.ID, Site: s.opt.Site, Caller: r.Caller, To: r.From, From: r.To, Line: r.To, Body: text, Segments: segments,
 		Message: string(r.Keyword), Language: r.lang, Transport: b.transport, CallEndedAt: r.ReceivedAt, DueAt: r.ReceivedAt, FreshUntil: r.ReceivedAt.Add(answerFresh), CreatedAt: tx.now.UTC()}
 	s.set(j, Scheduled, "", "")
 	tx.add(j)

@@ -638,3 +638,18 @@ func TestReceiptsComeEarly(t *testing.T) {
 	}
 	o.state(third.ID, Sent)
 }
+
+// A provider that does not say which number was texted: the answer comes from
+// the sender of the way that the question came by.
+func TestAnswerWhereTheRecipientIsNotSaid(t *testing.T) {
+	o, d := open(t, t.TempDir()), &desk{}
+	s := o.sender("0s", nil, func(s *SenderOptions) {
+		staffed(nil)(s)
+		s.Transport, s.Ways = nil, []Way{{Transport: named{d, "a"}, From: func(string) string { return "+12125550111" }}}
+	})
+	o.give(s.Inbox("a", Traits{}), Inbound{ID: "1", From: sarah, Body: "STOP", At: time.Now()})
+	o.eventually("the confirmation", func() bool { return len(d.texts()) == 1 })
+	if got := d.texts()[0]; got.To != sarah || got.From != "+12125550111" {
+		t.Errorf("%+v", got)
+	}
+}
