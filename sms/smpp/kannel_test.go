@@ -297,6 +297,8 @@ func TestKannelAsClient(t *testing.T) {
 	mu.Unlock()
 	send("throttled", "throttled")
 	until(t, "the throttled text", func() bool { return len(s.Texts()) == before+1 })
+	// Kannel sends a text again whose answer the broken connection swallows.
+	until(t, "Kannel knows that the SMSC took the throttled text", func() bool { return k.receipt("throttled 8") })
 
 	// A broken connection: it binds again.
 	until(t, "Kannel asks whether we are there", func() bool { return s.Enquired() > 0 })
