@@ -277,7 +277,7 @@ func TestStepsAgreeWithTemplates(t *testing.T) {
 	fast, slow := 0, 0
 	for range 3000 {
 		source := make(3, false)
-		x, faults := compile("a message", "en", source)
+		x, faults := compile("a message", "en", false, source)
 		if len(faults) > 0 {
 			t.Fatalf("%s: %v (seed %d)", source, faults, seed)
 		}

@@ -30,6 +30,9 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 	if f.Mode != "live" && f.Mode != "shadow" && !rep.Wrong("mode") {
 		rep.OneOf("mode", "mode", f.Mode, "live", "shadow")
 	}
+	if f.Clock != "" && f.Clock != "24h" && f.Clock != "12h" && !rep.Wrong("clock") {
+		rep.OneOf("clock", "clock", f.Clock, "24h", "12h")
+	}
 	r.zone = time.UTC
 	if f.Zone == "" {
 		rep.Problem("timezone", "say where the office is: timezone: America/New_York")
@@ -771,7 +774,7 @@ func (r *Rules) checkTemplate(rep *strict.Report, p strict.Path, src []byte, cal
 	if rep.Wrong(p) {
 		return nil
 	}
-	t, faults := compile(called, lang, source)
+	t, faults := compile(called, lang, r.file.Clock == "12h", source)
 	if len(faults) == 0 {
 		faults = r.checkRendered(rep, p, src, source, t)
 	}

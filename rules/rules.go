@@ -51,6 +51,7 @@ type file struct {
 	Mode        string                  `yaml:"mode"`
 	Zone        string                  `yaml:"timezone"`
 	Language    string                  `yaml:"language"`
+	Clock       string                  `yaml:"clock"` // "24h" or "12h": how texts tell times
 	Regions     []string                `yaml:"regions"`
 	NumberTypes []string                `yaml:"number_types"`
 	Hours       hours                   `yaml:"hours"`

@@ -222,7 +222,7 @@ func TestVersionKnowsTheHolidays(t *testing.T) {
 func TestWords(t *testing.T) {
 	r := read(t, `hours: {mon: ["8:00-12:00", "13:00-17:00"], tue: ["8:00-12:00", "13:00-17:00"], wed: "8:00-12:00", sat: "0:00-24:00", sun: "0:00-24:00"}`+"\n")
 	all := read(t, `hours: {mon: "0:00-24:00", tue: "0:00-24:00", wed: "0:00-24:00", thu: "0:00-24:00", fri: "0:00-24:00", sat: "0:00-24:00", sun: "0:00-24:00"}`+"\n")
-	read := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) // a Monday
+	day := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) // a Monday
 	in := func(days, hour int) time.Time { return time.Date(2026, 11, 23+days, hour, 5, 0, 0, time.UTC) }
 	for lang, want := range map[string]string{
 		"en": "at 17:05|tomorrow at 8:05|Saturday at 1:05|November 30 at 8:05|February 1 at 8:05|a minute|2 minutes|Mon-Tue 8:00-12:00, 13:00-17:00; Wed 8:00-12:00; Sat-Sun 24 h|24 h",
@@ -231,17 +231,33 @@ func TestWords(t *testing.T) {
 		"fr": "à 17h05|demain à 8h05|samedi à 1h05|le 30 novembre à 8h05|le 1er février à 8h05|une minute|2 minutes|lun-mar 8h00-12h00, 13h00-17h00; mer 8h00-12h00; sam-dim 24h|24h",
 		"pl": "17:05|24.11. 8:05|28.11. 1:05|30.11. 8:05|1.2. 8:05|1 min|2 min|1-2 8:00-12:00, 13:00-17:00; 3 8:00-12:00; 6-7 24 h|24 h",
 	} {
-		w := wordsOf(lang)
-		got := strings.Join([]string{w.opening(in(0, 17), read), w.opening(in(1, 8), read), w.opening(in(5, 1), read), w.opening(in(7, 8), read), w.opening(in(70, 8), read), w.minutes(1), w.minutes(2),
+		w := wordsOf(lang, false)
+		got := strings.Join([]string{w.opening(in(0, 17), day), w.opening(in(1, 8), day), w.opening(in(5, 1), day), w.opening(in(7, 8), day), w.opening(in(70, 8), day), w.minutes(1), w.minutes(2),
 			w.week(r.office.hours), w.week(all.office.hours)}, "|")
 		if got != want {
 			t.Errorf("%s: %s\nwant %s", lang, got, want)
 		}
 	}
+	// Where people have a clock of twelve hours, midnight and noon are 12.
+	days := read(t, `clock: 12h
+hours: {mon: ["0:00-8:30", "12:00-13:00", "17:30-24:00"]}`+"\n")
+	for lang, want := range map[string]string{
+		"en": "at 12:05 AM|at 1:05 AM|at 12:05 PM|tomorrow at 1:05 PM|Saturday at 11:05 PM|at 5 PM|Mon 12 AM-8:30 AM, 12 PM-1 PM, 5:30 PM-12 AM",
+		"es": "a las 12:05 am|a la 1:05 am|a las 12:05 pm|mañana a la 1:05 pm|el sabado a las 11:05 pm|a las 5 pm|lun 12 am-8:30 am, 12 pm-1 pm, 5:30 pm-12 am",
+		"de": "um 0:05 Uhr|um 1:05 Uhr|um 12:05 Uhr|morgen um 13:05 Uhr|am Samstag um 23:05 Uhr|um 17:00 Uhr|Mo 0:00-8:30, 12:00-13:00, 17:30-24:00",
+	} {
+		w := wordsOf(lang, true)
+		got := strings.Join([]string{w.opening(in(0, 0), day), w.opening(in(0, 1), day), w.opening(in(0, 12), day), w.opening(in(1, 13), day), w.opening(in(5, 23), day),
+			w.opening(in(0, 17).Add(-5*time.Minute), day), w.week(days.office.hours)}, "|")
+		if got != want {
+			t.Errorf("%s: %s\nwant %s", lang, got, want)
+		}
+	}
 	// All of them are of the GSM alphabet: one letter more would halve the room.
-	for lang, w := range spoken {
+	for lang := range spoken {
+		w := wordsOf(lang, true)
 		for i := range 400 {
-			if s := w.opening(in(i, i%24), read); !gsm(s) {
+			if s := w.opening(in(i, i%24), day); !gsm(s) {
 				t.Errorf("%s: %q", lang, s)
 			}
 		}

@@ -31,6 +31,7 @@ func hints() strict.Hints {
 	words("mode", "live, or shadow: decide and record, send nothing.", "live", "shadow")
 	h["timezone"] = strict.Hint{Text: "Where the office is, by a name of the zone database.", Must: true, Example: "America/New_York"}
 	say("language", "Of messages that have one text only: ISO 639-1. Default: en.")
+	words("clock", "How texts tell times: 24h (17:30; the default) or 12h (5:30 PM, in English and Spanish).", "24h", "12h")
 	say("regions", "Numbers of these regions are texted (ISO 3166), others never. Default: US.")
 	words("number_types", "Which types of numbers are texted.", typeWords...)
 	hours := func(prefix, text string) {

@@ -39,7 +39,7 @@ var (
 // compile reads a message's template and returns everything that is wrong with
 // it: fields are looked for in all of its branches, not in those alone that
 // some values happen to take.
-func compile(called, language, source string) (*text, []fault) {
+func compile(called, language string, twelve bool, source string) (*text, []fault) {
 	if strings.TrimSpace(source) == "" {
 		return nil, []fault{{"it is empty", ""}}
 	}
@@ -47,7 +47,7 @@ func compile(called, language, source string) (*text, []fault) {
 	if err != nil {
 		return nil, []fault{inWords(err)}
 	}
-	m := &text{called: called, language: language, tmpl: t, words: wordsOf(language)}
+	m := &text{called: called, language: language, tmpl: t, words: wordsOf(language, twelve)}
 	if t.Tree == nil || len(t.Templates()) > 1 {
 		return nil, []fault{{"a message cannot hold templates of its own: leave out {{define}} and {{block}}", "define"}}
 	}

@@ -15,8 +15,9 @@ type words struct {
 	day      func(month time.Month, day int) string
 	minutes  func(n int) string
 	short    [7]string // from Monday
-	clock    string    // how hours and minutes are written
-	all      string    // around the clock
+	clock    func(hour, minute int) string
+	clock12  func(hour, minute int) string // where people have one of twelve hours; may be nil
+	all      string                        // around the clock
 }
 
 // spoken are the languages in which values have words.
@@ -32,11 +33,11 @@ var spoken = map[string]*words{
 			}
 			return fmt.Sprintf("%d minutes", n)
 		},
-		short: [7]string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}, clock: "%d:%02d", all: "24 h",
+		short: [7]string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}, clock: clock24, clock12: twelve("AM", "PM"), all: "24 h",
 	},
 	"es": {
 		at: func(clock string, hour int) string {
-			if hour == 1 {
+			if hour == 1 || hour == 13 && !strings.HasPrefix(clock, "13") {
 				return "a la " + clock
 			}
 			return "a las " + clock
@@ -54,7 +55,7 @@ var spoken = map[string]*words{
 			}
 			return fmt.Sprintf("%d minutos", n)
 		},
-		short: [7]string{"lun", "mar", "mié", "jue", "vie", "sab", "dom"}, clock: "%d:%02d", all: "24 h",
+		short: [7]string{"lun", "mar", "mié", "jue", "vie", "sab", "dom"}, clock: clock24, clock12: twelve("am", "pm"), all: "24 h",
 	},
 	"de": {
 		at:       func(clock string, _ int) string { return "um " + clock + " Uhr" },
@@ -71,7 +72,7 @@ var spoken = map[string]*words{
 			}
 			return fmt.Sprintf("%d Minuten", n)
 		},
-		short: [7]string{"Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"}, clock: "%d:%02d", all: "24 Std.",
+		short: [7]string{"Mo", "Di", "Mi", "Do", "Fr", "Sa", "So"}, clock: clock24, all: "24 Std.",
 	},
 	"fr": {
 		at:       func(clock string, _ int) string { return "à " + clock },
@@ -92,7 +93,7 @@ var spoken = map[string]*words{
 			}
 			return fmt.Sprintf("%d minutes", n)
 		},
-		short: [7]string{"lun", "mar", "mer", "jeu", "ven", "sam", "dim"}, clock: "%dh%02d", all: "24h",
+		short: [7]string{"lun", "mar", "mer", "jeu", "ven", "sam", "dim"}, clock: func(h, m int) string { return fmt.Sprintf("%dh%02d", h, m) }, all: "24h",
 	},
 }
 
@@ -102,20 +103,46 @@ var figures = &words{
 	at:      func(clock string, _ int) string { return clock },
 	day:     func(m time.Month, d int) string { return fmt.Sprintf("%d.%d.", d, m) },
 	minutes: func(n int) string { return fmt.Sprintf("%d min", n) },
-	clock:   "%d:%02d", all: "24 h",
+	clock:   clock24, all: "24 h",
 }
 
-func wordsOf(language string) *words {
-	if w := spoken[language]; w != nil {
-		return w
+// wordsOf are a language's words, with a clock of twelve hours where it has one and twelve asks for it.
+func wordsOf(language string, twelve bool) *words {
+	w := spoken[language]
+	switch {
+	case w == nil:
+		return figures
+	case twelve && w.clock12 != nil:
+		other := *w
+		other.clock = w.clock12
+		return &other
 	}
-	return figures
+	return w
+}
+
+func clock24(hour, minute int) string { return fmt.Sprintf("%d:%02d", hour, minute) }
+
+// twelve is a clock of twelve hours: "8 AM", "12:30 PM". Hour 24 is midnight.
+func twelve(am, pm string) func(hour, minute int) string {
+	return func(hour, minute int) string {
+		half := am
+		if hour%24 >= 12 {
+			half = pm
+		}
+		if hour %= 12; hour == 0 {
+			hour = 12
+		}
+		if minute == 0 {
+			return fmt.Sprintf("%d %s", hour, half)
+		}
+		return fmt.Sprintf("%d:%02d %s", hour, minute, half)
+	}
 }
 
 // opening says when the office opens, at t, to somebody who reads it at read:
 // "tomorrow" means another day once midnight has passed.
 func (w *words) opening(t, read time.Time) string {
-	at := w.at(fmt.Sprintf(w.clock, t.Hour(), t.Minute()), t.Hour())
+	at := w.at(w.clock(t.Hour(), t.Minute()), t.Hour())
 	read = read.In(t.Location())
 	// Noons are whole days apart but for an hour or two, whatever summer time does.
 	switch days := int((dateOf(t).in(t.Location()).Sub(dateOf(read).in(t.Location())) + 12*time.Hour) / (24 * time.Hour)); {
@@ -139,7 +166,7 @@ func (w *words) week(s *schedule) string {
 			if sp == (span{0, 24 * 60}) {
 				spans = append(spans, w.all)
 			} else {
-				spans = append(spans, fmt.Sprintf(w.clock+"-"+w.clock, sp.from/60, sp.from%60, sp.to/60, sp.to%60))
+				spans = append(spans, w.clock(sp.from/60, sp.from%60)+"-"+w.clock(sp.to/60, sp.to%60))
 			}
 		}
 		days := w.short[g.first]
