@@ -205,13 +205,14 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 		s.set(j, Cancelled, why, because)
 		return nil, s.finish(ctx, j, jseq)
 	}
-	w, because, err := s.pick(ctx, j, now)
+	if s.next(j) == nil {
+		s.set(j, Failed, string(RegionDenied), "no transport serves numbers of "+number.Parse(j.To, "").Region)
+		return nil, s.finish(ctx, j, jseq)
+	}
+	w, err := s.pick(ctx, j, now)
 	switch {
 	case err != nil:
 		return nil, err
-	case w == nil && !s.served(j):
-		s.set(j, Failed, string(RegionDenied), because)
-		return nil, s.finish(ctx, j, jseq)
 	case w == nil: // every breaker is open
 		return nil, errAgain{spread(lookLater)}
 	}
@@ -259,14 +260,8 @@ func spread(d time.Duration) time.Duration { return d + rand.N(d) }
 // far off is not waited for here, where others wait for a slot; and whoever has to
 // wait anyway takes none.
 func (s *Sender) pace(ctx context.Context, j *Job) error {
-	region := number.Parse(j.To, "").Region
-	i := slices.IndexFunc(s.ways, func(w *Way) bool {
-		if j.Kind == Answer {
-			return w == s.way(j.Transport)
-		}
-		return w.serves(region) && !slices.Contains(j.Tried, w.Name)
-	})
-	if i < 0 || s.ways[i].limit == nil || s.opt.Now().After(j.FreshUntil) {
+	w := s.next(j)
+	if w == nil || w.limit == nil || s.opt.Now().After(j.FreshUntil) {
 		return nil // a stale one does not leave
 	}
 	if j.Kind == Text {
@@ -276,7 +271,12 @@ func (s *Sender) pace(ctx context.Context, j *Job) error {
 			return errAgain{lookAgain}
 		}
 	}
-	turn := s.ways[i].limit.Reserve()
+	if j.FollowUp {
+		if _, _, err := s.leads(ctx, j); err != nil {
+			return err
+		}
+	}
+	turn := w.limit.Reserve()
 	d := turn.Delay()
 	if d > lookAgain {
 		turn.Cancel()
@@ -290,20 +290,15 @@ func (s *Sender) pace(ctx context.Context, j *Job) error {
 	}
 }
 
-// served tells whether any way serves j's recipient.
-func (s *Sender) served(j *Job) bool {
-	region := number.Parse(j.To, "").Region
-	return slices.ContainsFunc(s.ways, func(w *Way) bool { return w.serves(region) })
-}
-
 // leads tells why a follow-up has nothing to follow: its first text did not go out.
+// While that is not known, it waits for a person to find out, for as long as it is fresh.
 func (s *Sender) leads(ctx context.Context, j *Job) (why, because string, err error) {
 	var first Job
 	seq, err := read(ctx, s.opt.NC, Stream, jobSubject(firstID(j.ID)), &first)
 	switch {
 	case err != nil:
 		return "", "", err
-	case seq > 0 && first.Open():
+	case seq > 0 && (first.Open() || first.State == Held && s.opt.Now().Before(j.FreshUntil)):
 		return "", "", errAgain{spread(lookLater)}
 	case seq == 0 || first.State != Sent || first.Delivery == Undelivered:
 		return "no_first_text", "the first text did not go out", nil
@@ -444,16 +439,16 @@ func (s *Sender) answer(ctx context.Context, j *Job, w *Way, r Receipt, err erro
 			j.Tried = append(j.Tried, w.Name)
 		}
 		retryAt, next := now.Add(s.pauseAfter(j.Attempt)), s.untried(j)
-		if next != "" && !refused { // refused again: the next one is broken, or it would have had it
+		if next != nil && !refused { // refused again: the next one is broken, or it would have had it
 			retryAt = now
 		}
 		switch {
-		case class == RegionDenied && next == "":
+		case class == RegionDenied && next == nil:
 			s.set(j, Failed, string(class), err.Error())
 		case retryAt.After(j.FreshUntil):
 			s.set(j, Failed, string(class), "not taken while it was fresh: "+err.Error())
-		case next != "":
-			s.set(j, Scheduled, string(class), "tried with "+next+": "+err.Error())
+		case next != nil:
+			s.set(j, Scheduled, string(class), "tried with "+next.Name+": "+err.Error())
 			j.DueAt = retryAt.UTC()
 		default:
 			s.set(j, Scheduled, string(class), "tried again: "+err.Error())
@@ -463,17 +458,6 @@ func (s *Sender) answer(ctx context.Context, j *Job, w *Way, r Receipt, err erro
 		s.set(j, Failed, string(class), err.Error())
 	}
 	return s.store(j, attempt, class(err) == OptedOut)
-}
-
-// untried is a way that serves j's recipient and has not refused it, empty if there is none.
-func (s *Sender) untried(j *Job) string {
-	region := number.Parse(j.To, "").Region
-	for _, w := range s.ways {
-		if j.Kind != Answer && w.serves(region) && !slices.Contains(j.Tried, w.Name) {
-			return w.Name // an answer has the way that the question came
-		}
-	}
-	return ""
 }
 
 func class(err error) Class {

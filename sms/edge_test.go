@@ -479,6 +479,10 @@ func TestTurns(t *testing.T) {
 	if err := s.pace(o.ctx(), j); !errors.As(err, &again) || again.after != maxTurn {
 		t.Errorf("%v", err)
 	}
+	j.Tried = []string{s.ways[0].Name} // refused by the only way, it is that one's turn again
+	if err := s.pace(o.ctx(), j); !errors.As(err, &again) || again.after != maxTurn {
+		t.Errorf("%v", err)
+	}
 }
 
 // What turns out to have been sent is part of what was said.
@@ -502,6 +506,38 @@ func TestHeldThatWasSentIsInTheConversation(t *testing.T) {
 			if said, err := Conversation(o.ctx(), o.nc, o.key.Caller(sarah)); err != nil || len(said) != 1 || said[0].Body == "" {
 				t.Errorf("%+v %v", said, err)
 			}
+		})
+	}
+}
+
+// Nobody knows whether the first text went out: what follows it waits for the word of a
+// person, and goes with it.
+func TestFollowUpOfHeld(t *testing.T) {
+	for name, sent := range map[string]bool{"it was sent": true, "it was not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			o := open(t, t.TempDir())
+			o.under(&desk{answer: func(n int, _ Message) error {
+				if n == 1 {
+					return answerOf(Ambiguous)
+				}
+				return nil
+			}}, policy{decide: reminded(time.Second)}, nil)
+			c := missed(sarah)
+			o.finish(c)
+			o.state(c.ID, Held)
+			base := strings.TrimSuffix(jobID(c), "1")
+			due := o.jobState(base+"2", Scheduled).DueAt
+			o.eventually("the follow-up has been looked at", func() bool { return time.Now().After(due.Add(time.Second)) })
+			o.jobState(base+"2", Scheduled)
+			if err := Resolve(o.ctx(), o.nc, jobID(c), sent); err != nil {
+				t.Fatal(err)
+			}
+			want := Cancelled
+			if sent {
+				want = Sent
+			}
+			o.jobState(base+"2", want)
 		})
 	}
 }

@@ -67,46 +67,68 @@ func (s *Sender) way(name string) *Way {
 	return nil
 }
 
+// fits are the ways that may carry j, in the order in which they are tried: those
+// that serve its recipient; for an answer, the one that the question came by.
+func (s *Sender) fits(j *Job) (ways []*Way) {
+	if w := s.way(j.Transport); j.Kind == Answer && w != nil {
+		return []*Way{w}
+	}
+	region := number.Parse(j.To, "").Region
+	for _, w := range s.ways {
+		if w.serves(region) {
+			ways = append(ways, w)
+		}
+	}
+	return ways
+}
+
+// next is the way that is j's turn, breakers aside: the first that has not refused
+// it, and the first of all when each has. Nil: none serves its recipient.
+func (s *Sender) next(j *Job) *Way {
+	if w := s.untried(j); w != nil {
+		return w
+	}
+	if fits := s.fits(j); len(fits) > 0 {
+		return fits[0]
+	}
+	return nil
+}
+
+// untried is the first way that may carry j and has not refused it, nil if there is none.
+func (s *Sender) untried(j *Job) *Way {
+	fits := s.fits(j)
+	if i := slices.IndexFunc(fits, func(w *Way) bool { return !slices.Contains(j.Tried, w.Name) }); i >= 0 {
+		return fits[i]
+	}
+	return nil
+}
+
 // pick chooses the way that j's next attempt takes: the first that serves the
 // recipient, whose breaker is not open, and has not refused this text. When
 // all have refused it, the first is tried again; that is what pauses are for. A
-// way whose breaker asks for a probe is given one text. because says why there is none.
-func (s *Sender) pick(ctx context.Context, j *Job, now time.Time) (w *Way, because string, err error) {
-	region := number.Parse(j.To, "").Region
-	var fits []*Way
-	for _, w := range s.ways {
-		if w.serves(region) {
-			fits = append(fits, w)
-		}
-	}
-	if w := s.way(j.Transport); j.Kind == Answer && w != nil {
-		fits = []*Way{w} // an answer leaves by the way the question came
-	}
-	if len(fits) == 0 {
-		return nil, "no transport serves numbers of " + region, nil
-	}
-	if !slices.ContainsFunc(fits, func(w *Way) bool { return !slices.Contains(j.Tried, w.Name) }) {
+// way whose breaker asks for a probe is given one text. It is nil when every breaker is open.
+func (s *Sender) pick(ctx context.Context, j *Job, now time.Time) (*Way, error) {
+	fits := s.fits(j)
+	if s.untried(j) == nil {
 		j.Tried = nil
 	}
 	for _, w := range fits {
 		if slices.Contains(j.Tried, w.Name) {
 			continue
 		}
-		why, err := s.broken(ctx, w, j.ID, now)
-		if err != nil || why == "" {
-			return w, "", err
+		if why, err := s.broken(ctx, w, j.ID, now); err != nil || why == "" {
+			return w, err
 		}
-		because = why
 	}
 	// Those left have refused this text, and the others are broken.
 	for _, w := range fits {
 		if slices.Contains(j.Tried, w.Name) {
 			if why, err := s.broken(ctx, w, j.ID, now); err != nil || why == "" {
-				return w, "", err
+				return w, err
 			}
 		}
 	}
-	return nil, because, nil
+	return nil, nil
 }
 
 // breaker is the circuit breaker of one way, under
@@ -242,11 +264,8 @@ func (s *Sender) observe(ctx context.Context, w *Way, class Class, now time.Time
 // down says why no way works just now, for Facts.Down; empty while one does.
 // Unlike pick it lets no probe out.
 func (s *Sender) down(ctx context.Context, job, to string, now time.Time) (string, error) {
-	region, why := number.Parse(to, "").Region, ""
-	for _, w := range s.ways {
-		if !w.serves(region) {
-			continue
-		}
+	why := ""
+	for _, w := range s.fits(&Job{To: to}) {
 		var b breaker
 		if _, err := read(ctx, s.opt.NC, Stream, breakerSubject(w.Name), &b); err != nil {
 			return "", err
