@@ -7,23 +7,19 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"unicode/utf16"
 
 	"textback/sms/smpp/pdu"
 	"textback/sms/smpp/smsc"
+	kannels "textback/sms/smstest/kannel"
 )
 
 // kannel is a real Kannel whose SMPP client is bound to an smsc.SMSC: an
 // implementation that we did not write proves the one that our tests stand on.
 type kannel struct {
-	dir  string
 	send string // URL of sendsms
 	hook string // and of dlr-url, up to the id
 
@@ -32,21 +28,10 @@ type kannel struct {
 	replies  []url.Values
 }
 
-// startKannel binds a Kannel to s, on loopback only. It skips where there is none, but not in CI.
+// startKannel binds a Kannel to s, on loopback only.
 func startKannel(t testing.TB, s *smsc.SMSC) *kannel {
 	t.Helper()
-	if testing.Short() && os.Getenv("CI") != "true" {
-		t.Skip("real part, left out by -short")
-	}
-	for _, box := range []string{"bearerbox", "smsbox"} {
-		if _, err := exec.LookPath(box); err != nil {
-			if os.Getenv("CI") == "true" {
-				t.Fatalf("%s is not installed (apt: kannel)", box)
-			}
-			t.Skipf("%s is not installed (apt: kannel)", box)
-		}
-	}
-	k := &kannel{dir: t.TempDir()}
+	k := &kannel{}
 	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
@@ -57,19 +42,8 @@ func startKannel(t testing.TB, s *smsc.SMSC) *kannel {
 		}
 	}))
 	t.Cleanup(hook.Close)
-	ports := freePorts(t, 3)
 	host, port, _ := net.SplitHostPort(s.Addr())
-	conf := fmt.Sprintf(`group = core
-admin-port = %s
-admin-interface = 127.0.0.1
-admin-password = x
-smsbox-port = %s
-smsbox-interface = 127.0.0.1
-box-allow-ip = 127.0.0.1
-sms-resend-freq = 1
-dlr-storage = internal
-
-group = smsc
+	_, send := kannels.Run(t, "office", fmt.Sprintf(`group = smsc
 smsc = smpp
 smsc-id = PEER
 our-host = 127.0.0.1
@@ -87,93 +61,20 @@ source-addr-autodetect = yes
 dest-addr-ton = 1
 dest-addr-npi = 1
 
-group = smsbox
-bearerbox-host = 127.0.0.1
-sendsms-port = %s
-sendsms-interface = 127.0.0.1
-
-group = sendsms-user
-username = office
-password = office
-concatenation = true
-max-messages = 10
-
 group = sms-service
 keyword = default
 catch-all = true
 max-messages = 0
 omit-empty = true
 get-url = "%s/reply?from=%%p&to=%%P&text=%%b&charset=%%C&coding=%%c"
-`, ports[0], ports[1], host, port, s.SystemID, s.Password, kannelWindow, ports[2], hook.URL)
-	if err := os.WriteFile(filepath.Join(k.dir, "kannel.conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	k.send = "http://127.0.0.1:" + ports[2] + "/cgi-bin/sendsms?username=office&password=office"
+`, host, port, s.SystemID, s.Password, kannelWindow, hook.URL))
+	k.send = send + "/cgi-bin/sendsms?username=office&password=office"
 	k.hook = hook.URL + "/receipt?type=%d&id="
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, box := range []string{"bearerbox", "smsbox"} {
-				b, _ := os.ReadFile(filepath.Join(k.dir, box+".log"))
-				t.Logf("%s:\n%s", box, b[max(0, len(b)-3000):])
-			}
-		}
-	})
-	for i, box := range []string{"bearerbox", "smsbox"} {
-		// bearerbox must listen before smsbox comes.
-		cmd := exec.Command(box, "-v", "1", "kannel.conf")
-		cmd.Dir = k.dir
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		log, err := os.Create(filepath.Join(k.dir, box+".log"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		log.Close()
-		t.Cleanup(func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		})
-		until(t, box+" is there", func() bool {
-			if i == 0 {
-				c, err := net.Dial("tcp", "127.0.0.1:"+ports[1])
-				if err == nil {
-					c.Close()
-				}
-				return err == nil
-			}
-			// It listens before bearerbox knows it, and a text that comes in between kills it.
-			resp, err := http.Get("http://127.0.0.1:" + ports[0] + "/status.txt?password=x")
-			if err != nil {
-				return false
-			}
-			defer resp.Body.Close()
-			b, _ := io.ReadAll(resp.Body)
-			return strings.Contains(string(b), "smsbox:")
-		})
-	}
 	until(t, "Kannel is bound", func() bool { return s.Bound() })
 	return k
 }
 
 const kannelWindow = 10
-
-// freePorts are all held until the last is known, so that none is given twice.
-func freePorts(t testing.TB, n int) (ports []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		_, port, _ := net.SplitHostPort(l.Addr().String())
-		ports = append(ports, port)
-	}
-	return ports
-}
 
 // submit hands Kannel a text, with a wish for receipts if it has an id.
 func (k *kannel) submit(id, body string) error {

@@ -14,7 +14,7 @@ import (
 )
 
 // Unavailable skips, but not in CI: there a real part that is missing is a failure.
-func Unavailable(t *testing.T, format string, args ...any) {
+func Unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") == "true" {
 		t.Fatalf(format, args...)

@@ -37,7 +37,6 @@ type Kannel struct {
 	URL string // of sendsms
 
 	t     *testing.T
-	dir   string
 	admin string // base URL of bearerbox's commands
 	smsc  string // port that fakesmsc connects to
 	phone *phone
@@ -45,60 +44,14 @@ type Kannel struct {
 
 const fakesmsc = "/usr/lib/kannel/test/fakesmsc"
 
-func start(t *testing.T, dir, name string, args ...string) *exec.Cmd {
+// Run starts a bearerbox and an smsbox with a user "office" and the groups given,
+// waits until they know each other, and returns the base URLs of bearerbox's
+// commands (password "x") and of sendsms. They end with t, which is skipped where
+// Kannel is not installed (see smstest.Unavailable).
+func Run(t testing.TB, password, groups string) (admin, send string) {
 	t.Helper()
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log, err := os.OpenFile(filepath.Join(dir, filepath.Base(name)+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	log.Close()
-	return cmd
-}
-
-func stop(cmd *exec.Cmd) {
-	_ = cmd.Process.Kill()
-	_ = cmd.Wait()
-}
-
-// Start runs a Kannel with a phone side that takes everything. It ends with t,
-// and t is skipped where Kannel is not installed (see smstest.Unavailable).
-func Start(t *testing.T, opt Options) *Kannel {
-	t.Helper()
-	for _, part := range []string{"bearerbox", "smsbox", fakesmsc} {
-		if _, err := exec.LookPath(part); err != nil {
-			smstest.Unavailable(t, "%s is not installed (apt: kannel kannel-extras)", part)
-		}
-	}
-	if testing.Short() && os.Getenv("CI") != "true" {
-		t.Skip("real part, left out by -short")
-	}
-	k := &Kannel{t: t, dir: t.TempDir()}
-	k.configure(opt)
-	k.run()
-	t.Cleanup(k.Unplug)
-	return k
-}
-
-// configure writes kannel.conf with ports that are free.
-func (k *Kannel) configure(opt Options) {
-	t := k.t
-	var ports [4]string
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() // once all four are known, so that none is given twice
-		_, ports[i], _ = net.SplitHostPort(l.Addr().String())
-	}
-	k.admin, k.URL, k.smsc = "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[3], ports[2]
+	needs(t, "bearerbox", "smsbox")
+	dir, ports := t.TempDir(), freePorts(t, 3)
 	conf := fmt.Sprintf(`group = core
 admin-port = %s
 admin-interface = 127.0.0.1
@@ -106,15 +59,10 @@ admin-password = x
 smsbox-port = %s
 smsbox-interface = 127.0.0.1
 box-allow-ip = 127.0.0.1
+sms-resend-freq = 1
 dlr-storage = internal
 
-group = smsc
-smsc = fake
-smsc-id = FAKE
-our-host = 127.0.0.1
-host = 127.0.0.1
-port = %s
-
+%s
 group = smsbox
 bearerbox-host = 127.0.0.1
 sendsms-port = %s
@@ -127,6 +75,97 @@ username = office
 password = %s
 concatenation = true
 max-messages = 10
+`, ports[0], ports[1], groups, ports[2], password)
+	if err := os.WriteFile(filepath.Join(dir, "kannel.conf"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	admin, send = "http://127.0.0.1:"+ports[0], "http://127.0.0.1:"+ports[2]
+	for _, box := range []string{"bearerbox", "smsbox"} {
+		start(t, dir, box)
+		until(t, box+" is there", func() bool {
+			if box == "bearerbox" {
+				c, err := net.Dial("tcp", "127.0.0.1:"+ports[1])
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			}
+			// It listens before bearerbox knows it, and a text that comes in between kills it.
+			resp, err := http.Get(admin + "/status.txt?password=x")
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			b, _ := io.ReadAll(resp.Body)
+			return strings.Contains(string(b), "smsbox:")
+		})
+	}
+	return admin, send
+}
+
+func needs(t testing.TB, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if _, err := exec.LookPath(part); err != nil {
+			smstest.Unavailable(t, "%s is not installed (apt: kannel kannel-extras)", part)
+		}
+	}
+	if testing.Short() && os.Getenv("CI") != "true" {
+		t.Skip("real part, left out by -short")
+	}
+}
+
+// start runs a box until t ends; of a test that failed its log is shown.
+func start(t testing.TB, dir, box string) {
+	t.Helper()
+	log, err := os.Create(filepath.Join(dir, box+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(box, "-v", "1", "kannel.conf")
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			b, _ := os.ReadFile(log.Name())
+			t.Logf("%s:\n%s", box, b[max(0, len(b)-3000):])
+		}
+	})
+}
+
+// freePorts are all held until the last is known, so that none is given twice.
+func freePorts(t testing.TB, n int) (ports []string) {
+	t.Helper()
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		_, port, _ := net.SplitHostPort(l.Addr().String())
+		ports = append(ports, port)
+	}
+	return ports
+}
+
+// Start runs a Kannel with a phone side that takes everything. It ends with t,
+// and t is skipped where Kannel is not installed.
+func Start(t *testing.T, opt Options) *Kannel {
+	t.Helper()
+	needs(t, fakesmsc)
+	k := &Kannel{t: t, smsc: freePorts(t, 1)[0]}
+	k.admin, k.URL = Run(t, opt.Secret, fmt.Sprintf(`group = smsc
+smsc = fake
+smsc-id = FAKE
+our-host = 127.0.0.1
+host = 127.0.0.1
+port = %s
 
 group = sms-service
 keyword = default
@@ -134,46 +173,23 @@ catch-all = true
 max-messages = 0
 omit-empty = true
 get-url = "%s/inbound?secret=%s&id=%%I&from=%%p&to=%%P&text=%%b&charset=%%C&time=%%T"
-`, ports[0], ports[1], ports[2], ports[3], opt.Secret, opt.Hook, opt.Inbound)
-	if err := os.WriteFile(filepath.Join(k.dir, "kannel.conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// run starts the boxes once the ports are free.
-func (k *Kannel) run() {
-	boxes := []*exec.Cmd{start(k.t, k.dir, "bearerbox", "-v", "1", "kannel.conf")}
-	k.t.Cleanup(func() {
-		for _, b := range boxes {
-			stop(b)
-		}
-		if k.t.Failed() {
-			for _, name := range []string{"bearerbox", "smsbox"} {
-				b, _ := os.ReadFile(filepath.Join(k.dir, name+".log"))
-				k.t.Logf("%s:\n%s", name, b[max(0, len(b)-3000):])
-			}
-		}
-	})
-	k.Until("bearerbox listens", func() bool { return listens(k.admin) })
-	boxes = append(boxes, start(k.t, k.dir, "smsbox", "-v", "1", "kannel.conf"))
-	k.Until("smsbox listens", func() bool { return listens(k.URL) })
+`, k.smsc, opt.Hook, opt.Inbound))
 	k.Plug()
-}
-
-func listens(base string) bool {
-	c, err := net.Dial("tcp", strings.TrimPrefix(base, "http://"))
-	if err == nil {
-		c.Close()
-	}
-	return err == nil
+	t.Cleanup(k.Unplug)
+	return k
 }
 
 // Until waits for ok.
 func (k *Kannel) Until(what string, ok func() bool) {
 	k.t.Helper()
+	until(k.t, what, ok)
+}
+
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			k.t.Fatalf("never: %s", what)
+			t.Fatalf("never: %s", what)
 		}
 	}
 }
