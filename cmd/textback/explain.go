@@ -118,7 +118,7 @@ func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config,
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)
 	}
-	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup}) {
+	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk}) {
 		if v.Call == call {
 			return v.Decision, nil
 		}
