@@ -68,6 +68,7 @@ func TestStoredCalls(t *testing.T) {
 	call("second", time.Minute, pbx.Inbound, pbx.RangOut, "+12025550143")
 	call("other", 2*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
 	call("back", 7*time.Minute, pbx.Outbound, pbx.Answered, "+12025550144")
+	call("after", 10*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
 	for i := range 100 {
 		call(fmt.Sprint("more", i), time.Duration(i)*time.Second, pbx.Inbound, pbx.Answered, "+12125550177")
 	}
@@ -114,9 +115,10 @@ rules:
 		{0, []string{"explain", "--call", "second"}, []string{"is still within the window", "yes  again", "0 of 3 automatic texts to this caller|1 of 3 automatic texts to this caller"}},
 		{0, []string{"explain", "--call", "back"}, []string{"No text is sent: the call went out"}},
 		{1, []string{"explain", "--call", "nowhere"}, []string{`no call "nowhere" is stored`}},
-		{0, []string{"backtest", "--office"}, []string{"3 missed calls", "2 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
+		{0, []string{"explain", "--call", "after"}, []string{`A text is sent, by rule "missed"`}},
+		{0, []string{"backtest", "--office"}, []string{"4 missed calls", "3 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
 		{0, []string{"backtest", "--since", "1h"}, []string{"no missed calls in this time"}},
-		{0, []string{"check"}, []string{`line "Back door" was never called: none of 104 stored calls`, "are fine"}},
+		{0, []string{"check"}, []string{`line "Back door" was never called: none of 105 stored calls`, "are fine"}},
 		{0, []string{"check", "--calls"}, []string{`line "Back door" was never called`}},
 	} {
 		got := textback(c.want, c.args...)
@@ -129,5 +131,16 @@ rules:
 				t.Errorf("%v does not say %q:\n%s", c.args, s, got)
 			}
 		}
+	}
+	// Where 25 s with a mailbox's greeting are no talk, the episode goes on.
+	b, err := os.ReadFile(config)
+	if err == nil {
+		err = os.WriteFile(config, append(b, "sms: {got_through_talk: 30s}\n"...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := textback(0, "explain", "--call", "after"); !strings.Contains(got, "is still within the window") {
+		t.Error(got)
 	}
 }
