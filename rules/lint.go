@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"fmt"
 	"maps"
 	"reflect"
 	"regexp"
@@ -23,7 +22,7 @@ func (r *Rules) Lint(now time.Time, seen Seen) []Problem {
 	rep.Problems = nil
 	l := linter{r, rep, now}
 	l.overlaps()
-	l.gaps()
+	l.gaps(seen)
 	l.messages()
 	l.hours()
 	l.deadlines()
@@ -122,6 +121,15 @@ func meet(a, b *when) bool {
 			return slices.ContainsFunc(b, func(y string) bool { return pbx.Match([]string{x}, y) || pbx.Match([]string{y}, x) })
 		})
 	}
+	// Of two patterns one lies within the other. That is what both let in, unless one of the rules takes it out again.
+	callers := func() bool {
+		out := func(x string) bool { return pbx.Match(a.NotCaller, x) || pbx.Match(b.NotCaller, x) }
+		return len(a.Caller) == 0 || slices.ContainsFunc(a.Caller, func(x string) bool {
+			return slices.ContainsFunc(b.Caller, func(y string) bool {
+				return pbx.Match([]string{x}, y) && !out(y) || pbx.Match([]string{y}, x) && !out(x)
+			})
+		})
+	}
 	flag := func(a, b *bool) bool { return a == nil || *a == *b }
 	spans := func(a, b []span) bool {
 		return len(a) == 0 || slices.ContainsFunc(a, func(x span) bool {
@@ -141,7 +149,7 @@ func meet(a, b *when) bool {
 		}
 		return true
 	}
-	return words(a.Outcome, b.Outcome) && words(a.Reason, b.Reason) && flag(a.Certain, b.Certain) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
+	return words(a.Outcome, b.Outcome) && words(a.Reason, b.Reason) && flag(a.Certain, b.Certain) && patterns(a.Line, b.Line) && callers() &&
 		flag(a.Anonymous, b.Anonymous) && flag(a.Internal, b.Internal) && words(a.Region, b.Region) && words(a.Contact, b.Contact) && patterns(a.Group, b.Group) &&
 		words(a.Attestation, b.Attestation) && meetCounts(a.Attempts, b.Attempts) && meetBetween(a.Ring, b.Ring) && meetBetween(a.Wait, b.Wait) &&
 		meetBetween(a.QueueWait, b.QueueWait) && flag(a.MessageLeft, b.MessageLeft) && flag(a.Open, b.Open) && words(a.Hours, b.Hours) &&
@@ -161,113 +169,6 @@ func meetCounts(a, b *count) bool {
 		return true
 	}
 	return (a.Under == nil || b.AtLeast == nil || *b.AtLeast < *a.Under) && (b.Under == nil || a.AtLeast == nil || *a.AtLeast < *b.Under)
-}
-
-// gaps warns of outcomes about which no rule decides: of the plainest calls that there are, from
-// somebody new, on no line in particular, at an hour of each kind.
-func (l *linter) gaps() {
-	if len(l.r.file.Rules) == 0 {
-		return // told
-	}
-	hours := l.examples()
-	open := map[string][]string{} // by the kinds of calls, the hours at which nothing is decided
-	var order []string
-	for _, h := range hourKinds {
-		at, has := hours[h]
-		if !has {
-			continue
-		}
-		var missing []kind
-		for _, k := range kinds {
-			if !l.decided(k, at) {
-				missing = append(missing, k)
-			}
-		}
-		if len(missing) == 0 {
-			continue
-		}
-		what := inKinds(missing)
-		if len(open[what]) == 0 {
-			order = append(order, what)
-		}
-		open[what] = append(open[what], h)
-	}
-	for _, what := range order {
-		hs := open[what]
-		example := hours[hs[0]].In(l.r.zone).Format("Mon 2 Jan 2006 15:04")
-		when := "at any hour"
-		if len(hs) < len(hours) {
-			when = "when the hours say " + strings.Join(hs, " or ")
-		}
-		l.rep.Warning("rules", "no rule decides about calls that are %s %s, one on %s for instance: nothing is sent; add a rule for them, or one that says nothing: with the reason", what, when, example)
-	}
-}
-
-// hourKinds are what the hours may say, in the order in which gaps are told.
-var hourKinds = []string{opened, shut, pause, holiday}
-
-// examples finds a time to come for each of hourKinds that the office has. Without
-// hours any time does.
-func (l *linter) examples() map[string]time.Time {
-	found := map[string]time.Time{}
-	s := l.r.office.hours
-	t := l.now.In(l.r.zone).Truncate(30 * time.Minute)
-	if !s.any {
-		return map[string]time.Time{shut: t}
-	}
-	for range 366 * 48 {
-		if k := s.at(t.In(s.zone)); found[k].IsZero() {
-			found[k] = t
-			if len(found) == len(hourKinds) {
-				break
-			}
-		}
-		t = t.Add(30 * time.Minute)
-	}
-	return found
-}
-
-// decided tells whether some rule matches the plain calls of a kind.
-func (l *linter) decided(k kind, at time.Time) bool {
-	c := &pbx.Call{Direction: pbx.Inbound, State: pbx.StateEnded, Outcome: k.outcome, Reason: k.reason, Certain: true, EndedAt: at,
-		Caller: pbx.Caller{Number: "+12025550143", Raw: "+12025550143"}, Wait: 20 * time.Second}
-	if k.rang() {
-		c.Ring = 20 * time.Second
-	}
-	c.StartedAt = at.Add(-c.Wait)
-	messages := []*bool{nil}
-	if k.outcome == pbx.Voicemail {
-		yes, no := true, false
-		messages = []*bool{&yes, &no, nil}
-	}
-	for _, m := range messages {
-		if k.outcome == pbx.Voicemail {
-			c.Voicemail = &pbx.Mailbox{MessageLeft: m}
-		}
-		if d := l.r.Decide(Facts{Call: c}, at); d.Rule == "" {
-			return false
-		}
-	}
-	return true
-}
-
-// inKinds names kinds of calls: "busy", "voicemail (reason busy or declined)".
-func inKinds(some []kind) string {
-	reasons := map[pbx.Outcome][]string{}
-	for _, k := range some {
-		reasons[k.outcome] = append(reasons[k.outcome], string(k.reason))
-	}
-	var parts []string
-	for _, o := range pbx.Outcomes {
-		switch rs := reasons[o]; {
-		case len(rs) == 0:
-		case o == pbx.Voicemail && len(rs) < len(pbx.Reasons):
-			parts = append(parts, fmt.Sprintf("%s (reason %s)", o, strings.Join(rs, " or ")))
-		default:
-			parts = append(parts, string(o))
-		}
-	}
-	return strings.Join(parts, ", ")
 }
 
 // ways are by what words a text offers a way to go on, by language. A language that is not
