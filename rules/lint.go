@@ -3,7 +3,6 @@ package rules
 import (
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +24,7 @@ func (r *Rules) Lint(now time.Time, seen Seen) []Problem {
 	l.gaps(seen)
 	l.messages()
 	l.hours()
+	l.languages()
 	l.deadlines()
 	l.staff()
 	l.seen(seen)
@@ -171,34 +171,6 @@ func meetCounts(a, b *count) bool {
 	return (a.Under == nil || b.AtLeast == nil || *b.AtLeast < *a.Under) && (b.Under == nil || a.AtLeast == nil || *a.AtLeast < *b.Under)
 }
 
-// ways are by what words a text offers a way to go on, by language. A language that is not
-// here is not looked at.
-var ways = map[string]map[string]*regexp.Regexp{
-	"en": {
-		"reply":     regexp.MustCompile(`(?i)\b(repl(y|ies|ied)|respond|answer here|text (us|back|me)|message us|write (us|back)|send us)\b`),
-		"call back": regexp.MustCompile(`(?i)\b(call(ing)? (you|us|back|again|then|now|tomorrow)|(ring|phone) (you|us)|get back to you|return your call|be in touch|call \+?[\d(])`),
-		"book":      regexp.MustCompile(`(?i)\b(book(ing)?|schedule|appointment online)\b|https?://`),
-	},
-	"es": {
-		"reply":     regexp.MustCompile(`(?i)\b(respond(a|e|er|anos|enos)?|resp[oó]nd(a|e)(nos)?|conteste|contesta|escr[ií]b(a|e)(nos)?)\b`),
-		"call back": regexp.MustCompile(`(?i)(llamar(emos|le|te)|ll[aá]m(a|e)(nos|mos)|devolver(emos)? (la|su|tu) llamada|le llamamos|te llamamos)`),
-		"book":      regexp.MustCompile(`(?i)\b(reserv(a|e|ar)|agend(a|e|ar)|cita en l[ií]nea)\b|https?://`),
-	},
-	"de": {
-		"reply":     regexp.MustCompile(`(?i)\b(antwort(en)?|schreib(en)?|hier melden)\b`),
-		"call back": regexp.MustCompile(`(?i)(ruf(en|e)?\b.*\b(zurück|an)\b|rückruf|melden uns)`),
-		"book":      regexp.MustCompile(`(?i)\b(buch(en|ung)?|termin online|vereinbaren)\b|https?://`),
-	},
-	"fr": {
-		"reply":     regexp.MustCompile(`(?i)\b(répond(ez|re|s)|repond(ez|re|s)|écrivez|ecrivez)`),
-		"call back": regexp.MustCompile(`(?i)(rappel(ons|ez|erons|ler)|appelez)`),
-		"book":      regexp.MustCompile(`(?i)(réserv(ez|er)|reserv(ez|er)|rendez-vous en ligne)|https?://`),
-	},
-}
-
-// stops are words by which a text says how to stop.
-var stops = regexp.MustCompile(`(?i)\b(stop|stopp|arret|arrêt|alto|baja|opt.?out|unsubscribe)\b`)
-
 // said is one text of a message, as far as it can be told from the letters.
 type said struct {
 	p        strict.Path
@@ -213,7 +185,7 @@ func (l *linter) texts(p strict.Path, called string, m languages) (all []said) {
 		return []said{{p, called, m.All, l.r.file.Language}}
 	}
 	for _, t := range m.By {
-		all = append(all, said{p.Key(t.Key), called + " in " + t.Key, t.Value, t.Key})
+		all = append(all, said{p.Key(t.Key), called + " in " + t.Key, t.Value, language(t.Key)})
 	}
 	return all
 }
@@ -226,8 +198,12 @@ func (l *linter) messages() {
 	look := func(s said, first bool) {
 		if words := ways[s.language]; words != nil {
 			var has []string
+			goingOn := s.text
+			if how := howToStop[s.language]; how != nil { // "Reply STOP" is no way to go on
+				goingOn = how.ReplaceAllString(s.text, " ")
+			}
 			for _, way := range []string{"reply", "call back", "book"} {
-				if words[way].MatchString(s.text) || way == "call back" && strings.Contains(s.text, ".Phone") || way == "book" && strings.Contains(s.text, ".Booking") {
+				if words[way].MatchString(goingOn) || way == "call back" && strings.Contains(s.text, ".Phone") || way == "book" && strings.Contains(s.text, ".Booking") {
 					has = append(has, way)
 				}
 			}
@@ -238,23 +214,20 @@ func (l *linter) messages() {
 				l.rep.Warning(s.p, "%s offers one way to go on (%s): offer a second of reply, call back, book ({{.Booking}}), for those to whom the first is none", s.called, has[0])
 			}
 		}
-		if first && !stops.MatchString(s.text) {
+		if first && !saysStop(s.text, s.language) {
 			l.rep.Warning(s.p, "%s may be the first text that somebody gets, and does not say how to stop: add a word such as \"Reply STOP to opt out\"", s.called)
 		}
 	}
 	for i := range l.r.file.Rules {
 		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
-		// Who is in an address book or has called before may have had a text; who is new has not.
-		first := len(ru.When.Contact) == 0 || slices.Contains(ru.When.Contact, "new")
-		if a := ru.When.Attempts; a != nil && a.AtLeast != nil && *a.AtLeast > 1 {
-			first = false
-		}
+		// Whatever a rule asks, its text may be the first one. Who is known, or calls again, need not have been texted:
+		// the call before may have come to a rule that sends nothing, or a guard stood against its text. And where
+		// it was texted, this one is mostly none: one is enough within the window.
 		if ru.Send != "" {
-			u := uses[ru.Send]
-			uses[ru.Send] = use{u.first || first, true}
+			uses[ru.Send] = use{true, true}
 		}
 		if ru.Text != "" {
-			look(said{p.Key("text"), "the text of rule " + quote(ru.Name), ru.Text, l.r.file.Language}, first)
+			look(said{p.Key("text"), "the text of rule " + quote(ru.Name), ru.Text, l.r.file.Language}, true)
 		}
 		for j, fu := range ru.FollowUps {
 			if fu.Send != "" {
@@ -275,6 +248,22 @@ func (l *linter) messages() {
 	}
 }
 
+// languages warns of lines with a language in which nothing can be said.
+func (l *linter) languages() {
+	spoken := map[string]bool{l.r.file.Language: true}
+	for _, m := range l.r.file.Messages {
+		for _, t := range m.Value.By {
+			spoken[language(t.Key)] = true
+		}
+	}
+	for i := range l.r.file.Lines {
+		if lang := l.r.lines[i].language; l.r.file.Lines[i].Value.Language != "" && !spoken[lang] {
+			l.rep.Warning(strict.At("lines").Key(l.r.file.Lines[i].Key, "language"), "no message has a text in %s, so callers of this line get %s: write messages as {%s: …, %s: …}",
+				lang, l.r.file.Language, l.r.file.Language, lang)
+		}
+	}
+}
+
 // runningOut is how long before the last holiday that is known its end is told.
 const runningOut = 60 * 24 * time.Hour
 
@@ -283,9 +272,11 @@ func (l *linter) hours() {
 	today := dateOf(l.now.In(l.r.zone))
 	check := func(p strict.Path, o *office) {
 		if c := o.closing; c.last != 0 && !c.endless && c.last < dateOf(l.now.Add(runningOut).In(l.r.zone)) {
-			where := p.Key("closed_on")
-			if !l.rep.Has(where) {
-				where = p.Key("holidays")
+			where := p.Key("exceptions")
+			for _, key := range []string{"holidays", "closed_on"} {
+				if l.rep.Has(p.Key(key)) {
+					where = p.Key(key)
+				}
 			}
 			verb := "is"
 			if c.last < today {
@@ -298,7 +289,8 @@ func (l *linter) hours() {
 	l.exceptions("exceptions", l.r.file.Exceptions, l.r.zone, today)
 	for i, o := range l.r.lines {
 		line, p := &l.r.file.Lines[i].Value, strict.At("lines").Key(l.r.file.Lines[i].Key)
-		if line.ClosedOn != nil || line.Holidays != nil {
+		// Exceptions of its own may hold its holidays; those of the whole office are told of once.
+		if line.ClosedOn != nil || line.Holidays != nil || line.Exceptions != nil && o.closing.last != l.r.office.closing.last {
 			check(p, o)
 		}
 		if line.Exceptions != nil {
