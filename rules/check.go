@@ -837,18 +837,11 @@ const mostSegments = 10
 
 // checkRendered renders the text in every way and warns of what costs or puzzles.
 func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, src []byte, source string, t *text) []fault {
-	always := []string{"Business"}
 	if slices.Contains(t.uses, "Booking") && r.file.Business.Booking == "" {
 		return []fault{{"{{.Booking}} has nothing to show: add booking: with its address to business:", ".Booking"}}
 	}
-	if r.file.Business.Booking != "" {
-		always = append(always, "Booking")
-	}
-	if r.file.Business.Phone != "" {
-		always = append(always, "Phone")
-	}
 	most, longest := 0, ""
-	all := t.extremes(r.worst(t), always...)
+	all := r.extremes(t, r.longestNumber())
 	for i := range all {
 		body, err := t.render(&all[i])
 		var f fault
@@ -881,6 +874,18 @@ func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, src []byte, sou
 		rep.Warning(p, "%s takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", t.called, segments(most), len([]rune(longest)))
 	}
 	return nil
+}
+
+// extremes are the values with which a text is longest, and shortest, on a line of that number.
+func (r *Rules) extremes(t *text, number string) []values {
+	always := []string{"Business"}
+	if r.file.Business.Booking != "" {
+		always = append(always, "Booking")
+	}
+	if r.file.Business.Phone != "" {
+		always = append(always, "Phone")
+	}
+	return t.extremes(r.worst(t, number), always...)
 }
 
 // namesBusiness tells whether the text names the business, or what a line is called instead.

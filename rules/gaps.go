@@ -148,9 +148,7 @@ func (l *linter) lineSamples(s Seen) (samples []lineSample) {
 	switch {
 	case len(all) > 0:
 	case s.calls >= enough:
-		all = slices.SortedFunc(maps.Keys(s.lines), func(a, b pbx.Line) int {
-			return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Raw, b.Raw))
-		})
+		all = s.all()
 	default:
 		for _, ln := range l.r.file.Lines {
 			// A name with a star is matched by those patterns that match all that it does.

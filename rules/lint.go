@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"textback/pbx"
+	"textback/rules/gsm7"
 	"textback/rules/strict"
 )
 
@@ -23,6 +25,7 @@ func (r *Rules) Lint(now time.Time, seen Seen) []Problem {
 	l.overlaps()
 	l.gaps(seen)
 	l.messages()
+	l.numbers(seen)
 	l.hours()
 	l.languages()
 	l.deadlines()
@@ -248,6 +251,60 @@ func (l *linter) messages() {
 	}
 }
 
+// numbers warns of texts that take another segment on a line whose number is longer than rules.yaml lets one expect.
+func (l *linter) numbers(s Seen) {
+	expected := l.r.longestNumber()
+	longest := pbx.Line{Number: expected}
+	for _, have := range s.all() {
+		if len(have.Number) > len(longest.Number) {
+			longest = have
+		}
+	}
+	if longest.Number == expected {
+		return
+	}
+	most := func(t *text, number string) (most int) {
+		all := l.r.extremes(t, number)
+		for i := range all {
+			if body, err := t.render(&all[i]); err == nil {
+				n, _ := gsm7.Segments(body)
+				most = max(most, n)
+			}
+		}
+		return most
+	}
+	look := func(p strict.Path, t *text) {
+		if t == nil || !slices.Contains(t.uses, "LineNumber") && !slices.Contains(t.uses, "Phone") {
+			return
+		}
+		if n := most(t, longest.Number); n > most(t, expected) {
+			l.rep.Warning(p, "%s takes up to %s on line %s, whose number has %d digits: each is paid for; 160 characters fit into one",
+				t.called, segments(n), cmp.Or(longest.Name, longest.Number), len(longest.Number)-1)
+		}
+	}
+	for _, item := range l.r.file.Messages {
+		p, m := strict.At("messages").Key(item.Key), l.r.messages[item.Key]
+		if m == nil {
+			continue
+		}
+		look(p, m.one)
+		for _, t := range item.Value.By {
+			look(p.Key(t.Key), m.texts[language(t.Key)])
+		}
+	}
+	for i := range l.r.file.Rules {
+		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+		if ru.Text != "" && ru.msg != nil {
+			look(p.Key("text"), ru.msg.one)
+		}
+		for j, fu := range ru.FollowUps {
+			if fu.Text != "" && fu.msg != nil {
+				look(p.Key("follow_ups").Index(j).Key("text"), fu.msg.one)
+			}
+		}
+	}
+}
+
 // languages warns of lines with a language in which nothing can be said.
 func (l *linter) languages() {
 	spoken := map[string]bool{l.r.file.Language: true}
@@ -419,12 +476,19 @@ func (s *Seen) Call(c *pbx.Call) {
 	}
 }
 
+// all are the lines of textback.yaml, then those of stored calls, in an order that is always the same.
+func (s *Seen) all() []pbx.Line {
+	return slices.Concat(s.Lines, slices.SortedFunc(maps.Keys(s.lines), func(a, b pbx.Line) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Raw, b.Raw))
+	}))
+}
+
 // enough is how many calls must be stored before something counts as never seen.
 const enough = 100
 
 // seen warns of lines and queues in the rules that there are none of.
 func (l *linter) seen(s Seen) {
-	all := slices.Concat(s.Lines, slices.Collect(maps.Keys(s.lines)))
+	all := s.all()
 	line := func(p strict.Path, pattern string) {
 		if slices.ContainsFunc(all, func(have pbx.Line) bool { return onLine([]string{pattern}, have) }) {
 			return
