@@ -170,44 +170,17 @@ func Export(ctx context.Context, nc *nats.Conn, key Key, number string) (*Known,
 
 // calls reads the stored calls from and to the number.
 func (k *Known) calls(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	st, err := js.Stream(ctx, bus.CallsStream)
-	if err != nil {
-		return fmt.Errorf("read calls: %w", err)
-	}
-	cons, err := st.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	err := bus.Each(ctx, nc, bus.CallsStream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, func(m jetstream.Msg, seq uint64) (bool, error) {
+		// One that cannot be read is nobody's.
+		if c, err := event.Decode(m.Data()); err == nil && c.Caller.Number == k.Number {
+			k.Calls, k.callSeqs = append(k.Calls, m.Data()), append(k.callSeqs, seq)
+		}
+		return true, nil
+	})
 	if err != nil {
 		return fmt.Errorf("read calls: %w", err)
 	}
-	defer bus.DropConsumer(ctx, st, cons)
-	for {
-		batch, err := cons.FetchNoWait(500)
-		if err != nil {
-			return fmt.Errorf("read calls: %w", err)
-		}
-		n := 0
-		for m := range batch.Messages() {
-			n++
-			c, err := event.Decode(m.Data())
-			if err != nil || c.Caller.Number != k.Number {
-				continue // one that cannot be read is nobody's
-			}
-			meta, err := m.Metadata()
-			if err != nil {
-				return fmt.Errorf("read calls: %w", err)
-			}
-			k.Calls, k.callSeqs = append(k.Calls, m.Data()), append(k.callSeqs, meta.Sequence.Stream)
-		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("read calls: %w", err)
-		}
-		if n == 0 {
-			return nil
-		}
-	}
+	return nil
 }
 
 // Forgotten says what Forget did, and what is left.
