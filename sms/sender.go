@@ -390,7 +390,7 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 				rec.TextFor = c.EndedAt
 			}
 		default:
-			s.set(j, Suppressed, d.Suppressed, d.Because)
+			s.set(j, Suppressed, d.Suppressed, masked(c, d.Because))
 		}
 		tx.add(j)
 		s.planBeside(tx, c, j, &d)
@@ -404,6 +404,17 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 		}
 		return nil
 	})
+}
+
+// masked is a sentence about a call without what the caller shows: a job is logged, and
+// found by its caller's key alone when that is to be forgotten.
+func masked(c *pbx.Call, sentence string) string {
+	for _, shown := range []string{c.Caller.Raw, c.Caller.Number} {
+		if shown != "" {
+			sentence = strings.ReplaceAll(sentence, shown, number.Mask(shown))
+		}
+	}
+	return sentence
 }
 
 // newJob is what all jobs of a call have in common.
