@@ -72,15 +72,19 @@ func (c optoutCheckCmd) Run(ctx context.Context, con console) error {
 }
 
 func withOptOuts(ctx context.Context, con console, path string, numbers []string, f func(context.Context, *sms.OptOuts, string) error) error {
-	return openOptOuts(ctx, con, path, 30*time.Second, func(ctx context.Context, outs *sms.OptOuts, region string) error {
-		var all []string
-		for _, n := range numbers {
-			n, err := e164(n, region)
-			if err != nil {
-				return err
-			}
-			all = append(all, n)
+	cfg, err := loadWiring(con, path)
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, n := range numbers {
+		n, err := e164(n, cfg.Region)
+		if err != nil {
+			return err
 		}
+		all = append(all, n)
+	}
+	return openOptOuts(ctx, con, path, 30*time.Second, func(ctx context.Context, outs *sms.OptOuts) error {
 		for _, n := range all {
 			if err := f(ctx, outs, n); err != nil {
 				return err
@@ -90,7 +94,7 @@ func withOptOuts(ctx context.Context, con console, path string, numbers []string
 	})
 }
 
-func openOptOuts(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, outs *sms.OptOuts, region string) error) error {
+func openOptOuts(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, outs *sms.OptOuts) error) error {
 	return withKey(ctx, con, path, within, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error {
 		outs, err := sms.OpenOptOuts(ctx, nc, key, cfg.StateDir)
 		if err != nil {
@@ -99,7 +103,7 @@ func openOptOuts(ctx context.Context, con console, path string, within time.Dura
 		if cfg.OptOuts.Store == config.StoreNumber {
 			outs.KeepNumbers()
 		}
-		return f(ctx, outs, cfg.Region)
+		return f(ctx, outs)
 	})
 }
 
@@ -114,11 +118,11 @@ func withKey(ctx context.Context, con console, path string, within time.Duration
 	})
 }
 
-// e164 is what an admin wrote as it is stored.
+// e164 is what an admin wrote as it is stored; what is no number is wrong usage.
 func e164(raw, region string) (string, error) {
 	p := number.Parse(raw, region)
 	if p.Kind != number.External {
-		return "", fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", raw, region)
+		return "", usage(fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", raw, region))
 	}
 	return p.E164, nil
 }
@@ -128,7 +132,7 @@ type optoutListCmd struct {
 }
 
 func (c optoutListCmd) Run(ctx context.Context, con console) error {
-	return openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts, _ string) error {
+	return openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
 		tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "SINCE\tNUMBER\tSAID BY\tHASH")
 		n, hidden := 0, 0
@@ -178,7 +182,7 @@ func (c optoutExportCmd) Run(ctx context.Context, con console) (err error) {
 		w = f
 	}
 	hidden, n := 0, 0
-	err = openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts, _ string) error {
+	err = openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
 		table, lines := csv.NewWriter(w), json.NewEncoder(w)
 		asJSON := strings.HasSuffix(c.File, ".jsonl")
 		var werr error
@@ -245,7 +249,7 @@ func (c optoutImportCmd) Run(ctx context.Context, con console) error {
 		return fmt.Errorf("nothing has been imported: mend these lines first")
 	}
 	added := 0
-	err = openOptOuts(ctx, con, c.Config, time.Hour, func(ctx context.Context, outs *sms.OptOuts, _ string) error {
+	err = openOptOuts(ctx, con, c.Config, time.Hour, func(ctx context.Context, outs *sms.OptOuts) error {
 		for _, n := range numbers {
 			out, err := outs.Out(ctx, n)
 			if err != nil {

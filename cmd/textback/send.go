@@ -98,11 +98,23 @@ func textsByCall(ctx context.Context, nc *nats.Conn) (map[string]string, error) 
 
 type textsCmd struct {
 	configFlag
-	Held    bool   `help:"Only those whose fate an admin must settle."`
-	Settle  string `placeholder:"JOB" help:"Settle a held text by hand; needs --sent or --not-sent."`
+	Held    bool   `xor:"what" help:"Only those whose fate an admin must settle."`
+	Settle  string `xor:"what" placeholder:"JOB" help:"Settle a held text by hand; needs --sent or --not-sent."`
 	Sent    bool   `xor:"fate" help:"With --settle: the provider did send it."`
 	NotSent bool   `name:"not-sent" xor:"fate" help:"With --settle: it was not sent, and shall not be."`
-	Cancel  string `placeholder:"JOB" help:"Cancel a text that is still to come, such as a follow-up."`
+	Cancel  string `xor:"what" placeholder:"JOB" help:"Cancel a text that is still to come, such as a follow-up."`
+}
+
+// Validate refuses a fate without a text and a text without a fate, as wrong usage.
+func (c textsCmd) Validate() error {
+	fate := c.Sent || c.NotSent
+	switch {
+	case c.Settle != "" && !fate:
+		return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
+	case c.Settle == "" && fate:
+		return errors.New("--sent and --not-sent need --settle with the job that 'textback texts --held' shows")
+	}
+	return nil
 }
 
 // Run lists texts, or settles one.
@@ -112,9 +124,6 @@ func (c textsCmd) Run(ctx context.Context, con console) error {
 
 func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn) error {
 	if c.Settle != "" {
-		if !c.Sent && !c.NotSent {
-			return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
-		}
 		return sms.Resolve(ctx, nc, c.Settle, c.Sent)
 	}
 	if c.Cancel != "" {

@@ -214,9 +214,9 @@ func (s statusCmd) print(con console, live []bus.Live, jobs jobCount) {
 
 type callsCmd struct {
 	configFlag
-	Since  time.Duration `default:"24h" help:"How far back."`
-	Missed bool          `help:"Missed calls only."`
-	JSON   bool          `name:"json" help:"Print one CloudEvent per line."`
+	Since  days `default:"24h" help:"How far back: 30d, 12h."`
+	Missed bool `help:"Missed calls only."`
+	JSON   bool `name:"json" help:"Print one CloudEvent per line."`
 }
 
 // Run prints stored calls, oldest first, and what was decided for each.
@@ -234,7 +234,7 @@ func (c callsCmd) list(ctx context.Context, con console, nc *nats.Conn) error {
 		fmt.Fprintln(tw, "STARTED\tDIR\tCALLER\tLINE\tOUTCOME\tREASON\tRING\tWAIT\tWHO WAS TRIED\tTEXT\tCALL")
 	}
 	var werr error
-	err = bus.Calls(ctx, nc, time.Now().Add(-c.Since), func(call *pbx.Call) bool {
+	err = bus.Calls(ctx, nc, time.Now().Add(-c.Since.Duration), func(call *pbx.Call) bool {
 		if c.Missed && !call.Missed() {
 			return true
 		}
