@@ -171,42 +171,18 @@ type exported struct {
 	Source string    `json:"source"`
 }
 
-func (c optoutExportCmd) Run(ctx context.Context, con console) (err error) {
-	w := con.out
-	if c.File != "-" {
-		f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		w = f
-	}
+// Run writes the list. There is a file only when all of it could be written.
+func (c optoutExportCmd) Run(ctx context.Context, con console) error {
 	hidden, n := 0, 0
-	err = openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
-		table, lines := csv.NewWriter(w), json.NewEncoder(w)
-		asJSON := strings.HasSuffix(c.File, ".jsonl")
-		var werr error
-		if !asJSON {
-			werr = table.Write([]string{"number", "hash", "at", "source"})
-		}
-		if err := outs.Each(ctx, func(x sms.OptOut) {
-			if !x.Out || werr != nil {
-				return
-			}
-			n++
-			if x.Number == "" {
-				hidden++
-			}
-			if asJSON {
-				werr = lines.Encode(exported{x.Number, x.Key, x.At, x.Source})
-			} else {
-				werr = table.Write([]string{x.Number, x.Key, x.At.Format(time.RFC3339), x.Source})
-			}
-		}); err != nil {
+	err := openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
+		write := func(w io.Writer) (err error) {
+			n, hidden, err = c.write(ctx, w, outs)
 			return err
 		}
-		table.Flush()
-		return errors.Join(werr, table.Error())
+		if c.File == "-" {
+			return write(con.out)
+		}
+		return createWhole(c.File, write)
 	})
 	if err == nil && c.File != "-" {
 		fmt.Fprintf(con.out, "%d opt-outs written\n", n)
@@ -215,6 +191,47 @@ func (c optoutExportCmd) Run(ctx context.Context, con console) (err error) {
 		fmt.Fprintf(con.err, "%d of %d are hashes only, which lead to nobody without this office's key (caller.key): with 'optouts: {store: number}' those from then on have their number\n", hidden, n)
 	}
 	return err
+}
+
+// createWhole makes a file, readable by this user alone, that f fills. None is left when it cannot
+// be filled: a part would look like the whole, and be in the way of the next attempt.
+func createWhole(name string, f func(io.Writer) error) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(f(file), file.Close()); err != nil {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
+// write returns how many there are, and how many of them are hashes only.
+func (c optoutExportCmd) write(ctx context.Context, w io.Writer, outs *sms.OptOuts) (n, hidden int, err error) {
+	table, lines := csv.NewWriter(w), json.NewEncoder(w)
+	asJSON := strings.HasSuffix(c.File, ".jsonl")
+	var werr error
+	if !asJSON {
+		werr = table.Write([]string{"number", "hash", "at", "source"})
+	}
+	if err := outs.Each(ctx, func(x sms.OptOut) {
+		if !x.Out || werr != nil {
+			return
+		}
+		n++
+		if x.Number == "" {
+			hidden++
+		}
+		if asJSON {
+			werr = lines.Encode(exported{x.Number, x.Key, x.At, x.Source})
+		} else {
+			werr = table.Write([]string{x.Number, x.Key, x.At.Format(time.RFC3339), x.Source})
+		}
+	}); err != nil {
+		return n, hidden, err
+	}
+	table.Flush()
+	return n, hidden, errors.Join(werr, table.Error())
 }
 
 type optoutImportCmd struct {
