@@ -18,23 +18,29 @@ type checkCmd struct {
 	Calls bool `help:"Hold the rules against the stored calls, and fail when the daemon cannot be asked for them. Otherwise that is done where it answers at once."`
 }
 
-// Run reads all configuration as serve would and prints every problem.
+// Run reads all configuration as serve would and prints every problem: what one file has wrong keeps
+// nothing back of the other, nor of the address books.
 func (c checkCmd) Run(ctx context.Context, con console) error {
-	cfg, r, err := loadConfig(con, c.Config)
-	if err != nil {
-		return err
+	cfg, r, problems := readFiles(c.Config, config.Load)
+	sound := !slices.ContainsFunc(problems, func(p config.Problem) bool { return !p.Warning })
+	book, more := addressBook(cfg, true)
+	problems = append(problems, more...)
+	problems = append(problems, across(cfg, r)...)
+	// Of a list of rules with holes nothing can be said that stays true once they are mended.
+	if r != nil && r.Sure("") {
+		var seen rules.Seen
+		if sound {
+			var err error
+			if seen, err = c.seen(ctx, cfg); err != nil {
+				printed(con, problems)
+				return err
+			}
+		} else if cfg.Sure("lines") {
+			seen.Lines = configured(cfg)
+		}
+		problems = append(problems, r.Lint(time.Now(), seen)...)
 	}
-	book, problems := addressBook(cfg, true)
-	seen, err := c.seen(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	bad := false
-	for _, p := range slices.Concat(problems, across(cfg, r), r.Lint(time.Now(), seen)) {
-		fmt.Fprintln(con.err, p)
-		bad = bad || !p.Warning
-	}
-	if bad {
+	if printed(con, problems) > 0 || r == nil {
 		return errNotOK
 	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())
@@ -44,16 +50,21 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	return nil
 }
 
-// seen gathers which lines and queues there are.
-func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, error) {
-	var configured []pbx.Line
+// configured are the lines of textback.yaml, by all that they are called.
+func configured(cfg *config.Config) (all []pbx.Line) {
 	for _, l := range cfg.Lines {
-		configured = append(configured, pbx.Line{Number: l.Number, Name: l.Name})
+		all = append(all, pbx.Line{Number: l.Number, Name: l.Name})
 		for _, d := range l.Dialed {
-			configured = append(configured, pbx.Line{Number: l.Number, Name: l.Name, Raw: d})
+			all = append(all, pbx.Line{Number: l.Number, Name: l.Name, Raw: d})
 		}
 	}
-	plain, full := rules.Seen{Lines: configured}, rules.Seen{Lines: configured}
+	return all
+}
+
+// seen gathers which lines and queues there are.
+func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, error) {
+	lines := configured(cfg)
+	plain, full := rules.Seen{Lines: lines}, rules.Seen{Lines: lines}
 	patience := time.Minute
 	if !c.Calls {
 		// A check is asked for often, also where no daemon runs: not answered, not said.

@@ -31,7 +31,9 @@ func loadFile(name string, open bool) (*Config, []Problem) {
 		} else if text = strings.TrimPrefix(text, name); text != "" {
 			text = strings.TrimLeft(text, ": ")
 		}
-		return defaults(), []Problem{{File: name, Text: text}}
+		c := defaults()
+		c.Rules = inside(dirOf(name), c.Rules)
+		return c, []Problem{{File: name, Text: text}}
 	}
 	return parse(name, b, open)
 }
@@ -41,10 +43,8 @@ func loadFile(name string, open bool) (*Config, []Problem) {
 func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	c := defaults()
 	read, ok := strict.Parse(name, b, c)
-	r := &report{Report: read, dir: filepath.Dir(name), open: open}
-	if dir, err := filepath.Abs(r.dir); err == nil {
-		r.dir = dir
-	}
+	r := &report{Report: read, dir: dirOf(name), open: open}
+	c.Rules = r.beside(c.Rules)
 	if !ok {
 		return c, r.Problems
 	}
@@ -58,6 +58,15 @@ func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	r.Sort()
 	c.file = read
 	return c, r.Problems
+}
+
+// dirOf is the folder that a file lies in.
+func dirOf(name string) string {
+	dir := filepath.Dir(name)
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
 }
 
 // report knows too where the files lie that the configuration names.
