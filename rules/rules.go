@@ -35,6 +35,7 @@ type Problem = strict.Problem
 type Rules struct {
 	file     file
 	version  string
+	named    []string // files beside it
 	zone     *time.Location
 	office   *office // where no line says otherwise
 	lines    []*office
@@ -273,6 +274,17 @@ func LoadPart(path string) (*Rules, []Problem) {
 	return r, rep.Problems
 }
 
+// Files are those that were read beside rules.yaml: holidays.
+func (r *Rules) Files() (all []string) {
+	for _, name := range r.named {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(r.rep.File), name)
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
 // Sure reports whether there is no error in a section of the file, or in all of it when section is empty.
 func (r *Rules) Sure(section string) bool {
 	if section == "" {
@@ -350,6 +362,7 @@ func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules
 			if beside == nil {
 				return nil, errors.New("only rules that are read from a file can name others")
 			}
+			r.named = append(r.named, name)
 			b, err := beside(name)
 			version.Write(b) // other holidays are other rules
 			return b, err

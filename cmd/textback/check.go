@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -26,6 +27,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	book, more := addressBook(cfg, true)
 	problems = append(problems, more...)
 	problems = append(problems, across(cfg, r)...)
+	problems = append(problems, unreadable(c.Config, cfg, r)...)
 	// Of a list of rules with holes nothing can be said that stays true once they are mended.
 	if r != nil && r.Sure("") {
 		var seen rules.Seen
@@ -48,6 +50,26 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 		fmt.Fprintf(con.out, "%d numbers are in the address books\n", n)
 	}
 	return nil
+}
+
+// Where the service's unit is looked for, and whether all files can be read here.
+var (
+	unitRoot = "/"
+	isRoot   = func() bool { return os.Geteuid() == 0 && os.Getenv("CREDENTIALS_DIRECTORY") == "" }
+)
+
+// unreadable warns of what root, who checks, can read and the service cannot, where systemd will
+// run it by this configuration.
+func unreadable(path string, cfg *config.Config, r *rules.Rules) []config.Problem {
+	s := config.InstalledService(unitRoot)
+	if s == nil || s.Config != path || !isRoot() {
+		return nil
+	}
+	var beside []string
+	if r != nil {
+		beside = r.Files()
+	}
+	return cfg.Unreadable(s, beside)
 }
 
 // configured are the lines of textback.yaml, by all that they are called.

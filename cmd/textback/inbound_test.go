@@ -242,7 +242,7 @@ func TestInbound(t *testing.T) {
 	if s := cli(0, "", "replies"); strings.Contains(s, "come at 5") || !strings.Contains(s, "by session") {
 		t.Error(s)
 	}
-	has(cli(1, "", "replies", "nobody"), "no phone number")
+	has(cli(2, "", "replies", "nobody"), "no phone number")
 }
 
 // A transport that brings no replies is not started for where STOP must be heard.

@@ -56,7 +56,7 @@ func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	}
 	c.check(r)
 	r.Sort()
-	c.file = read
+	c.file, c.dir, c.named = read, r.dir, r.named
 	return c, r.Problems
 }
 
@@ -72,8 +72,9 @@ func dirOf(name string) string {
 // report knows too where the files lie that the configuration names.
 type report struct {
 	*strict.Report
-	dir  string
-	open bool // secrets are not read
+	dir   string
+	open  bool // secrets are not read
+	named []namedFile
 }
 
 // beside returns name as a path, relative ones beside the file.
@@ -84,6 +85,7 @@ func (r *report) path(p strict.Path, name string) string {
 	if name == "" {
 		return ""
 	}
+	r.named = append(r.named, namedFile{p, name})
 	found, _, err := find(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v", err)
@@ -96,6 +98,7 @@ func (r *report) secret(p strict.Path, name, what string) Secret {
 	if r.open {
 		return ""
 	}
+	r.named = append(r.named, namedFile{p, name})
 	s, warning, err := readSecret(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v: it should hold %s", err, what)
@@ -111,6 +114,7 @@ func (r *report) pem(p strict.Path, name, what string) Secret {
 	if r.open {
 		return ""
 	}
+	r.named = append(r.named, namedFile{p, name})
 	s, warning, err := readSecretLines(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v: it should hold %s, in PEM form", err, what)
