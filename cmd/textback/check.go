@@ -16,6 +16,7 @@ import (
 
 type checkCmd struct {
 	configFlag
+	JSON  bool `name:"json" help:"Print JSON on standard output, one problem a line: nothing is wrong where nothing comes."`
 	Calls bool `help:"Hold the rules against the stored calls, and fail when the daemon cannot be asked for them. Otherwise that is done where it answers at once."`
 }
 
@@ -34,7 +35,7 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 		if sound {
 			var err error
 			if seen, err = c.seen(ctx, cfg); err != nil {
-				printed(con, problems)
+				c.print(con, problems)
 				return err
 			}
 		} else if cfg.Sure("lines") {
@@ -42,14 +43,40 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 		}
 		problems = append(problems, r.Lint(time.Now(), seen)...)
 	}
-	if printed(con, problems) > 0 || r == nil {
+	if c.print(con, problems) > 0 || r == nil {
 		return errNotOK
+	}
+	if c.JSON {
+		return nil
 	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())
 	if n := book.Len(); n > 0 {
 		fmt.Fprintf(con.out, "%d numbers are in the address books\n", n)
 	}
 	return nil
+}
+
+// print is printed, for people or programs.
+func (c checkCmd) print(con console, problems []config.Problem) (bad int) {
+	if !c.JSON {
+		return printed(con, problems)
+	}
+	enc := lines(con.out)
+	for _, p := range problems {
+		level := "warning"
+		if !p.Warning {
+			level = "error"
+			bad++
+		}
+		_ = enc.Encode(struct {
+			File   string `json:"file"`
+			Line   int    `json:"line,omitempty"` // of the whole file without one
+			Column int    `json:"column,omitempty"`
+			Level  string `json:"level"` // error, warning
+			Text   string `json:"text"`
+		}{p.File, p.Line, p.Col, level, p.Text})
+	}
+	return bad
 }
 
 // Where the service's unit is looked for, and whether all files can be read here.

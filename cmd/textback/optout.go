@@ -129,10 +129,15 @@ func e164(raw, region string) (string, error) {
 
 type optoutListCmd struct {
 	configFlag
+	JSON bool `name:"json" help:"Print JSON, one opt-out a line."`
 }
 
 func (c optoutListCmd) Run(ctx context.Context, con console) error {
 	return openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
+		if c.JSON {
+			_, _, err := optoutExportCmd{File: ".jsonl"}.write(ctx, con.out, outs)
+			return err
+		}
 		tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "SINCE\tNUMBER\tSAID BY\tHASH")
 		n, hidden := 0, 0

@@ -216,7 +216,7 @@ type callsCmd struct {
 	configFlag
 	Since  days `default:"24h" help:"How far back: 30d, 12h."`
 	Missed bool `help:"Missed calls only."`
-	JSON   bool `name:"json" help:"Print one CloudEvent per line."`
+	JSON   bool `name:"json" help:"Print one CloudEvent per line, with what became of the text as textstate and textwhy."`
 }
 
 // Run prints stored calls, oldest first, and what was decided for each.
@@ -234,22 +234,19 @@ func (c callsCmd) list(ctx context.Context, con console, nc *nats.Conn) error {
 		fmt.Fprintln(tw, "STARTED\tDIR\tCALLER\tLINE\tOUTCOME\tREASON\tRING\tWAIT\tWHO WAS TRIED\tTEXT\tCALL")
 	}
 	var werr error
+	enc := lines(con.out)
 	err = bus.Calls(ctx, nc, time.Now().Add(-c.Since.Duration), func(call *pbx.Call) bool {
 		if c.Missed && !call.Missed() {
 			return true
 		}
 		if c.JSON {
-			var b []byte
-			if b, werr = event.Encode(call, call.EndedAt); werr == nil {
-				_, werr = fmt.Fprintf(con.out, "%s\n", b)
-			}
+			werr = enc.Encode(struct {
+				event.Event
+				callText
+			}{event.New(call, call.EndedAt), texts[call.ID]})
 			return werr == nil
 		}
-		text := texts[call.ID]
-		if text == "" {
-			text = "-"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", callRow(call), text, call.ID)
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", callRow(call), texts[call.ID], call.ID)
 		return true
 	})
 	if err == nil {
