@@ -132,15 +132,15 @@ func (c textsCmd) Validate() error {
 
 // Run lists texts, or settles one.
 func (c textsCmd) Run(ctx context.Context, con console) error {
-	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error { return c.texts(ctx, con, nc) })
+	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error { return c.texts(ctx, con, nc, cfg.Keep()) })
 }
 
-func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn) error {
+func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn, keep sms.Retention) error {
 	if c.Settle != "" {
-		return sms.Resolve(ctx, nc, c.Settle, c.Sent)
+		return sms.Resolve(ctx, nc, c.Settle, c.Sent, keep)
 	}
 	if c.Cancel != "" {
-		return sms.End(ctx, nc, c.Cancel, "admin")
+		return sms.End(ctx, nc, c.Cancel, "admin", keep)
 	}
 	tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 	enc := lines(con.out)
