@@ -132,7 +132,9 @@ func (c textsCmd) Validate() error {
 
 // Run lists texts, or settles one.
 func (c textsCmd) Run(ctx context.Context, con console) error {
-	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error { return c.texts(ctx, con, nc, cfg.Keep()) })
+	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error {
+		return c.texts(ctx, con, nc, cfg.Keep())
+	})
 }
 
 func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn, keep sms.Retention) error {
