@@ -58,7 +58,7 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 		key string
 		v   time.Duration
 		max time.Duration
-	}{{"delay", f.Defaults.Delay, time.Hour}, {"window", f.Defaults.Window, 30 * 24 * time.Hour}, {"fresh", f.Defaults.Fresh, 24 * time.Hour}} {
+	}{{"delay", f.Defaults.Delay, time.Hour}, {"window", f.Defaults.Window, mostWindow}, {"fresh", f.Defaults.Fresh, 24 * time.Hour}} {
 		r.checkDuration(rep, strict.At("defaults", d.key), d.v, d.max)
 	}
 	if f.Defaults.Delay >= f.Defaults.Fresh {
@@ -71,6 +71,9 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 	r.checkRules(rep, used)
 	r.checkMessages(rep, used, src)
 }
+
+// mostWindow is as long as an episode may stay open.
+const mostWindow = 30 * 24 * time.Hour
 
 func zoneNamed(rep *strict.Report, p strict.Path, name string) *time.Location {
 	z, err := time.LoadLocation(name)
@@ -245,7 +248,10 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 			}
 		}
 		if ru.Window != nil {
-			r.checkDuration(rep, p.Key("window"), *ru.Window, 30*24*time.Hour)
+			r.checkDuration(rep, p.Key("window"), *ru.Window, mostWindow)
+			if w, all := *ru.Window, r.file.Defaults.Window; w > all && w <= mostWindow && all >= 0 && !rep.Has(p.Key("nothing")) {
+				rep.Problem(p.Key("window"), "%s has no effect: an episode closes after defaults.window (%s), and the next call may be texted again; raise that one", human(w), human(all))
+			}
 		}
 		r.checkWhen(rep, p.Key("when"), &ru.When)
 	}

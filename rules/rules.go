@@ -137,7 +137,7 @@ type weakAttestation struct {
 	PerCaller limit `yaml:"per_caller"`
 	PerPrefix limit `yaml:"per_prefix"`
 	PerMinute limit `yaml:"per_minute"`
-	Absent    bool  `yaml:"absent"` // also for calls without any attestation: most PBXs do not say
+	Absent    bool  `yaml:"absent"` // also for calls without any attestation; false, because most PBXs never see one
 }
 
 type staff struct {
