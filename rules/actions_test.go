@@ -88,7 +88,7 @@ func TestActions(t *testing.T) {
 	if !second.DueAt.Equal(due.Add(2*time.Hour)) || second.Body != "" || !reflect.DeepEqual(second.Task, &Task{"reception", due.Add(5 * time.Hour)}) {
 		t.Errorf("%+v", second)
 	}
-	if third.Body != "Miller Dental: shall we call again? We open at 8:00." || third.Message != "" { // read the day after
+	if third.Body != "Miller Dental: shall we call again? We open Monday at 8:00." || third.Message != "" { // read the day after, when that has closed
 		t.Errorf("%+v", third)
 	}
 	if !reflect.DeepEqual(d.Task, &Task{"sales", now.Add(4 * time.Hour)}) || fmt.Sprint(d.Notify, d.Tags) != "[reception sales] [sales hot]" {

@@ -57,7 +57,7 @@ type values struct {
 	Wait        string // "2 minutes"
 	Queue       string
 	Hours       string // "Mon-Thu 8:00-12:00, 13:00-17:00; Fri 8:00-13:00"
-	NextOpening string // "at 8:00", "tomorrow at 8:00", "Monday at 8:00"; empty while open
+	NextOpening string // "at 8:00", "tomorrow at 8:00", "Monday at 8:00"; empty while the office is open
 	Booking     string // the link, with the call's tag
 }
 
@@ -226,15 +226,38 @@ func (a *asked) firstName() string {
 	return firstName(a.f.Call.Caller.Name)
 }
 
-// nextOpening says when the office opens next after the call's end, for a text
-// that is read at read: "tomorrow" means another day once midnight has passed
-// between the two. It is empty while the office is open, when there are no
-// hours, or when no opening is in sight.
+// justOpened is for how long after an opening a text still tells of it: it was on
+// its way when the office opened, and "We open at 8:00" reads right a few minutes later.
+const justOpened = time.Hour
+
+// nextOpening says when the office opens next, for a text that is read at read.
+// It is empty while the office is open, when there are no hours, or when no
+// opening is in sight. A caller who found the office closed and reads this soon after
+// it has opened is told of that opening.
 func (a *asked) nextOpening(w *words, read time.Time) string {
-	if !a.office.hours.any || a.hours() == opened {
+	s, ended := a.office.hours, a.f.Call.EndedAt
+	if !s.any {
 		return ""
 	}
-	next := a.office.hours.next(a.f.Call.EndedAt)
+	is := a.hours()
+	if read.After(ended) {
+		is = s.at(read.In(s.zone))
+	} else {
+		read = ended
+	}
+	var next time.Time
+	switch {
+	case is != opened:
+		next = s.next(read)
+	case a.hours() != opened:
+		from := read.Add(-justOpened - 1) // next is after what it is given
+		if from.Before(ended) {
+			from = ended
+		}
+		if next = s.next(from); next.After(read) {
+			return ""
+		}
+	}
 	if next.IsZero() {
 		return ""
 	}
