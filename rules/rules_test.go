@@ -132,7 +132,7 @@ func TestShippedRules(t *testing.T) {
 		{"outbound", call(pbx.RangOut, func(c *pbx.Call) { c.Direction = pbx.Outbound }), "!" + NotMissed, ""},
 		{"not certain", call(pbx.RangOut, func(c *pbx.Call) { c.Certain = false }), "!" + NotCertain, ""},
 		{"withheld", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true} }), "!" + Anonymous, ""},
-		{"internal", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), "!" + InvalidNumber, ""},
+		{"internal", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), "!" + Internal, ""},
 		{"abroad", call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Number = "+442079460123" }), "!" + Region, ""},
 		{"Jamaica shares +1", call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Number = "+18765550123" }), "!" + Region, ""},
 	} {

@@ -107,7 +107,7 @@ func hints() strict.Hints {
 	with(when+"caller", "The caller's number, such as +12025550143 or +1202*.", "")
 	say(when+"not_caller", "Numbers that do not match.")
 	say(when+"anonymous", "Whether the caller withheld the number.")
-	say(when+"internal", "Whether the caller is a phone of the office.")
+	say(when+"internal", "Whether the caller is a phone of the office: it shows an extension, or the number of one of its lines.")
 	say(when+"region", "Of the caller's number: ISO 3166.")
 	words(when+"contact", "new: never heard of. known: in an address book, or called or texted before.", contactWords...)
 	say(when+"group", "A group of the address books, * allowed.")

@@ -80,7 +80,7 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 			fmt.Fprintln(con.err, p)
 		}
 		// Those before count too: they tell who is known, and which episode is open.
-		all := simulate.Run(r, simulate.Calls(calls), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup})
+		all := simulate.Run(r, simulate.Calls(calls), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup, Own: cfg.Own()})
 		return slices.DeleteFunc(all, func(v *simulate.Verdict) bool { return v.Call.EndedAt.Before(since) })
 	}
 	b := backtest{backtestCmd: c, zone: r.Zone(), old: verdicts(r)}

@@ -25,6 +25,7 @@ type Policy interface {
 type Options struct {
 	Window  time.Duration                      // after which an episode closes; default 12 h
 	Contact func(number string) *rules.Contact // the address book; nil: none
+	Own     func(number string) bool           // whether a number is the office's own; nil: none is
 }
 
 // Kind is what happens in an Event.
@@ -421,7 +422,7 @@ func (o *office) missed(e Event, who *caller) {
 func (o *office) facts(c *pbx.Call, who *caller, g Given, now time.Time) rules.Facts {
 	f := rules.Facts{Call: c, OptedOut: who.stopped, GotThrough: who.reached, CalledBack: who.calledBack, Replied: who.replied,
 		Episode: rules.Episode{OpenedAt: who.opened, FirstTextAt: who.first, LastTextAt: who.last, Calls: who.calls},
-		Known:   who.known, Machine: who.machine, Down: g.Down, Spent: o.spentBy(c.Caller.Number, now)}
+		Known:   who.known, Ours: o.opt.Own != nil && o.opt.Own(c.Caller.Number), Machine: who.machine, Down: g.Down, Spent: o.spentBy(c.Caller.Number, now)}
 	if o.opt.Contact != nil {
 		f.Contact = o.opt.Contact(c.Caller.Number)
 	}
