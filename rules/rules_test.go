@@ -303,11 +303,33 @@ func TestLoad(t *testing.T) {
 	}
 	for file, want := range map[string]string{
 		"none.ics": "[rules.yaml:4:11: none.ics cannot be read: no such file or directory]", "page.ics": "[rules.yaml:4:11: page.ics: it is no iCalendar file: BEGIN:VCALENDAR is missing]",
-		"large.ics": "[rules.yaml:4:11: large.ics cannot be read: it is larger than 4 MB]", "timed.ics": "[rules.yaml:4:11: warning: timed.ics has no holidays: only whole-day events count, and its 1 events have times]",
+		"large.ics": "[rules.yaml:4:11: large.ics cannot be read: it is larger than 4 MB]", "timed.ics": "[rules.yaml:4:11: warning: timed.ics has no holidays: only whole-day events count, and its 1 event is none, such as one on 2027-07-01]",
 		"empty.ics": "[rules.yaml:4:11: warning: empty.ics has no holidays]", ".": "[rules.yaml:4:11: . cannot be read: is a directory]",
 	} {
 		if r, said := load("holidays: " + file + "\nrules: [{nothing: x}]\n"); said != want || (r == nil) == strings.Contains(want, "warning") {
 			t.Errorf("%s: %s, want %s", file, said, want)
+		}
+	}
+	// What is left out of a file is told once, however many offices read it; and each reads it in its own zone.
+	put("mixed.ics", "BEGIN:VCALENDAR\n"+
+		"BEGIN:VEVENT\nSUMMARY:Party\nDTSTART:20261218T160000\nDTEND:20261218T200000\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Closing early\nDTSTART:20261224T120000\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Valentine's Day\nDTSTART:20270214\nDESCRIPTION:Observance\\nTo hide observances\\, go to the settings\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Tax Day\nDTSTART:20270415\nDESCRIPTION:Observance\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Christmas\nDTSTART:20261225\nDESCRIPTION:Public holiday\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Retreat\nDTSTART:20261230T230000Z\nDTEND:20261231T230000Z\nX-MICROSOFT-CDO-ALLDAYEVENT:TRUE\nEND:VEVENT\nEND:VCALENDAR\n")
+	r, said = load("hours: {mon: \"8:00-17:00\"}\nholidays: mixed.ics\nclosed_on: [2027-04-15]\nlines: {a: {holidays: mixed.ics, timezone: Asia/Kolkata}, b: {holidays: mixed.ics}}\nrules: [{nothing: x}]\n")
+	want := `[rules.yaml:5:11: warning: mixed.ics: 2 events are no whole days and are left out, such as "Party" on 2026-12-18: only whole-day events count, so the office is open then unless closed_on: or exceptions: say otherwise ` +
+		`rules.yaml:5:11: warning: mixed.ics: 2 observances are left out, such as "Valentine's Day": no public holiday, by the calendar's own word, so the office is open then; closed_on: closes on one anyway]`
+	if r == nil || said != want {
+		t.Fatal(said)
+	}
+	for _, x := range []struct {
+		o    *office
+		want string
+	}{{r.office, "[20261225 20261231 20270415]"}, {r.lines[0], "[20261225 20261231 20270415]"}, {r.lines[1], "[20261225 20261231 20270415]"}} {
+		if got := fmt.Sprint(x.o.hours.sorted()); got != x.want {
+			t.Errorf("%v: closed on %s, want %s", x.o.patterns, got, x.want)
 		}
 	}
 	if _, problems := Load(filepath.Join(dir, "no.yaml")); len(problems) != 1 || !strings.Contains(problems[0].Text, "there is no such file") {

@@ -44,7 +44,7 @@ func hints() strict.Hints {
 	say("exceptions", "Dates with other hours than their weekday; [] is closed.")
 	with("exceptions.*", "The hours of this date; [] is closed.", spanPattern)
 	with("closed_on", "Holidays, by date.", datePattern)
-	say("holidays", "iCalendar files (.ics) beside this one: their all-day events are holidays.")
+	say("holidays", "iCalendar files (.ics) beside this one: their all-day events are holidays, but for what Google's calendars call observances.")
 	say("lines", "What differs on a line, by its number or its name; * stands for any run of characters. What is not said here is as above.")
 	say("lines.*", "What differs on this line.")
 	say("lines.*.business", "{{.Business}} in messages about calls to this line.")
