@@ -219,11 +219,11 @@ func (a *asked) firstName() string {
 		if c.FirstName != "" {
 			return c.FirstName
 		}
-		if n := firstName(c.Name); n != "" {
+		if n := firstName(c.Name, true); n != "" {
 			return n
 		}
 	}
-	return firstName(a.f.Call.Caller.Name)
+	return firstName(a.f.Call.Caller.Name, false)
 }
 
 // justOpened is for how long after an opening a text still tells of it: it was on

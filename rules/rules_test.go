@@ -239,16 +239,41 @@ func TestDecideProperties(t *testing.T) {
 func TestFirstName(t *testing.T) {
 	for shown, want := range map[string]string{
 		"Sarah Miller": "Sarah", "SARAH MILLER": "Sarah", "MILLER, SARAH": "Sarah", "sarah miller": "Sarah", "Anna-Lena Graf": "Anna-Lena",
-		"ANNA-LENA GRAF": "Anna-Lena", "McKay Jones": "McKay", "Sarah": "", "WIRELESS CALLER": "", "NEW YORK CITY": "", "Miller Dental LLC": "",
+		"ANNA-LENA GRAF": "Anna-Lena", "LeAnn Jones": "LeAnn", "Sarah": "", "WIRELESS CALLER": "", "NEW YORK CITY": "", "Miller Dental LLC": "",
 		"2025550143": "", "": "", "J. Smith": "", "Spam Risk": "", "A B C D": "", "Sarah {{.}}": "",
 		// In capitals and without a comma most carriers put the surname first, and companies look the same.
 		"MILLER SARAH": "Sarah", "SMITH JOHN": "John", "JOHN SMITH": "John", "GARCIA JOSE M": "Jose", "JOSE M GARCIA": "Jose", "VAN DYKE MARY": "Mary",
 		"SARAH THOMAS": "Sarah", "THOMAS SARAH": "Sarah", "TAYLOR GREENE": "Taylor", "GREENE TAYLOR": "Taylor", "THOMAS TAYLOR": "", "MARY ANN": "", "SMITH J": "",
 		"PIZZA HUT": "", "HOME DEPOT": "", "WELLS FARGO": "", "BEST BUY": "", "US CELLULAR": "", "VERIZON WIRELES": "", "Google Voice": "", "Front Desk": "",
-		"SAN JOSE": "", "VIRGINIA BEACH": "", "ST PAUL": "", "DALLAS, TX": "", "MILLER, J": "", "smith john": "John", "XIOMARA PEREZ": "", "Xiomara Perez": "Xiomara", "LEE, ANN": "Ann",
+		"SAN JOSE": "", "VIRGINIA BEACH": "", "ST PAUL": "", "DALLAS, TX": "", "MILLER, J": "", "smith john": "John", "XANTHIPPE PEREZ": "", "Xanthippe Perez": "", "LEE, ANN": "Ann",
 	} {
-		if got := firstName(shown); got != want {
+		if got := firstName(shown, false); got != want {
 			t.Errorf("firstName(%q) = %q, want %q", shown, got, want)
+		}
+	}
+}
+
+// Carriers show companies and places as well as people, in any case of letters. An
+// address book is trusted.
+func TestNoNames(t *testing.T) {
+	for _, c := range []struct{ shown, want, book string }{
+		{"British Gas", "", "British"}, {"BRITISH GAS", "", ""}, {"Royal Mail", "", "Royal"}, {"Tesco Stores", "", "Tesco"}, {"Miami Florida", "", "Miami"},
+		{"Smith John", "", "Smith"}, {"SMITH JOHN", "John", "John"}, {"AUSTIN TEXAS", "", "Austin"}, {"Austin Texas", "", "Austin"}, {"GEORGIA POWER", "", "Georgia"},
+		{"Georgia Power", "", "Georgia"}, {"Georgia Miller", "Georgia", "Georgia"}, {"GEORGIA MILLER", "Georgia", "Georgia"}, {"ATLANTA GEORGIA", "", "Georgia"}, {"Atlanta Georgia", "", "Atlanta"},
+		{"ATLANTA, GEORGIA", "", "Georgia"}, {"MILLER, GEORGIA", "Georgia", "Georgia"}, {"JACKSON, TENNESSEE", "", "Tennessee"}, {"KOWALSKI, CHARLOTTE", "Charlotte", "Charlotte"},
+		{"SEATTLE, WASHINGTON", "", "Washington"}, {"WASHINGTON, DENZEL", "Denzel", "Denzel"}, {"Sarah Washington", "Sarah", "Sarah"}, {"EVERETT WASHINGTON", "", "Everett"},
+		{"Virginia Tech", "", "Virginia"}, {"RICHMOND VIRGINIA", "", "Virginia"}, {"Dallas Cowboys", "", "Dallas"}, {"Dallas Johnson", "Dallas", "Dallas"}, {"Charlotte Observer", "", "Charlotte"},
+		{"Grace Baptist", "", "Grace"}, {"Rose Florist", "", "Rose"}, {"Sarah House", "", "Sarah"}, {"Crystal Clear", "", "Crystal"}, {"Mercedes Benz", "", "Mercedes"}, {"Mercedes Garcia", "Mercedes", "Mercedes"},
+		{"Harley Davidson", "", "Harley"}, {"Holly Springs", "", "Holly"}, {"Lincoln Park", "", "Lincoln"}, {"Virginia O'Brien", "Virginia", "Virginia"},
+		{"Casa Maria", "", "Casa"}, {"Chez Louise", "", "Chez"}, {"Thomas Cook", "Thomas", "Thomas"}, {"James Thomas", "James", "James"}, {"Sarah Thomas", "Sarah", "Sarah"},
+		{"José García", "José", "José"}, {"Zoë Miller", "Zoë", "Zoë"}, {"Société Générale", "", "Société"}, {"Søren Holm", "Søren", "Søren"}, {"MÜLLER JÜRGEN", "Jürgen", "Müller"},
+		{"Xanthippe Perez", "", "Xanthippe"}, {"XANTHIPPE PEREZ", "", ""}, {"Wireless Caller", "", ""}, {"Miller Dental", "", ""},
+	} {
+		if got := firstName(c.shown, false); got != c.want {
+			t.Errorf("the PBX shows %q: %q, want %q", c.shown, got, c.want)
+		}
+		if got := firstName(c.shown, true); got != c.book {
+			t.Errorf("the address book has %q: %q, want %q", c.shown, got, c.book)
 		}
 	}
 }
