@@ -112,16 +112,21 @@ func (r *Rules) checkBusiness(rep *strict.Report) {
 		rep.Problem(p.Key("name"), "the business needs a name: people must know who texts them")
 	}
 	if b.Phone != "" {
-		region := ""
-		if len(r.file.Regions) > 0 {
-			region = r.file.Regions[0]
-		}
-		if n, err := phonenumbers.Parse(b.Phone, region); err != nil || !phonenumbers.IsValidNumber(n) {
-			rep.Problem(p.Key("phone"), "%q is no valid number: people are told to call it, so write it with + and the country code", b.Phone)
-		}
+		r.checkPhone(rep, p.Key("phone"), b.Phone)
 	}
 	if b.Booking != "" {
 		checkURL(rep, p.Key("booking"), strings.ReplaceAll(b.Booking, "{tag}", sampleTag))
+	}
+}
+
+// checkPhone reports what nobody could call back.
+func (r *Rules) checkPhone(rep *strict.Report, p strict.Path, phone string) {
+	region := ""
+	if len(r.file.Regions) > 0 {
+		region = r.file.Regions[0]
+	}
+	if n, err := phonenumbers.Parse(phone, region); (err != nil || !phonenumbers.IsValidNumber(n)) && !rep.Wrong(p) {
+		rep.Problem(p, "%q is no valid number: people are told to call it, so write it with + and the country code", phone)
 	}
 }
 

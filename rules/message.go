@@ -74,6 +74,7 @@ func (r *Rules) worst(t *text) values {
 		Phone: firstOf(r.file.Business.Phone, "+12125550100"), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
 	for _, o := range r.offices() {
 		longer(&v.Business, o.business)
+		longer(&v.Phone, o.phone)
 		if o.hours.any {
 			longer(&v.Hours, t.words.week(o.hours))
 			monday := time.Date(2026, 9, 21, 10, 30, 0, 0, time.UTC)
@@ -187,7 +188,7 @@ func (a *asked) values(t *text, read time.Time) values {
 		case "LineNumber":
 			v.LineNumber = c.Line.Number
 		case "Phone":
-			if v.Phone = a.r.file.Business.Phone; v.Phone == "" {
+			if v.Phone = a.office.phone; v.Phone == "" {
 				v.Phone = c.Line.Number
 			}
 		case "Queue":

@@ -12,11 +12,12 @@ import (
 	"textback/rules/strict"
 )
 
-// office is what stands behind a line: its hours, its language and the name that
-// texts about its calls give.
+// office is what stands behind a line: its hours, its language, and the name and the
+// number that texts about its calls give.
 type office struct {
 	patterns []string // of lines; none for where no line says otherwise
 	business string
+	phone    string // where to call back; empty: the line that was called
 	language string
 	hours    *schedule
 	closing  closing
@@ -70,7 +71,7 @@ func (r *Rules) checkOffices(rep *strict.Report, beside func(string) ([]byte, er
 	closedOn := checkClosed(rep, "closed_on", f.ClosedOn)
 	inFiles := holidays("holidays", f.Holidays, r.zone)
 	exceptions := checkExceptions(rep, "exceptions", f.Exceptions)
-	r.office = &office{business: f.Business.Name, language: f.Language}
+	r.office = &office{business: f.Business.Name, phone: f.Business.Phone, language: f.Language}
 	r.office.hours, r.office.closing = scheduleOf(r.zone, week, any, closedOn, inFiles, exceptions)
 	for i := range f.Lines {
 		l, p := &f.Lines[i].Value, strict.At("lines").Key(f.Lines[i].Key)
@@ -83,10 +84,15 @@ func (r *Rules) checkOffices(rep *strict.Report, beside func(string) ([]byte, er
 				rep.Problem(p, "no line gets here: %s above matches it already", earlier.patterns[0])
 			}
 		}
-		o := &office{patterns: []string{pattern}, business: r.office.business, language: r.office.language}
+		o := &office{patterns: []string{pattern}, business: r.office.business, phone: r.office.phone, language: r.office.language}
 		if rep.Has(p.Key("business")) {
 			if o.business = l.Business; strings.TrimSpace(l.Business) == "" {
 				rep.Problem(p.Key("business"), "the business needs a name: people must know who texts them")
+			}
+		}
+		if rep.Has(p.Key("phone")) {
+			if o.phone = l.Phone; l.Phone != "" { // "" is the line itself
+				r.checkPhone(rep, p.Key("phone"), l.Phone)
 			}
 		}
 		if l.Language != "" {

@@ -76,6 +76,7 @@ type business struct {
 // business's own; one that is not leaves it in force.
 type line struct {
 	Business   string                  `yaml:"business"`
+	Phone      string                  `yaml:"phone"` // where to call back; empty: the line itself
 	Language   string                  `yaml:"language"`
 	Zone       string                  `yaml:"timezone"`
 	Hours      *hours                  `yaml:"hours"`

@@ -48,6 +48,7 @@ func hints() strict.Hints {
 	say("lines", "What differs on a line, by its number or its name; * stands for any run of characters. What is not said here is as above.")
 	say("lines.*", "What differs on this line.")
 	say("lines.*.business", "{{.Business}} in messages about calls to this line.")
+	say("lines.*.phone", "{{.Phone}} in messages about calls to this line: where to call back. Empty: the line itself.")
 	say("lines.*.language", "Of messages about calls to this line.")
 	say("lines.*.timezone", "Where this line's people are.")
 	hours("lines.*.hours", "When this line is open.")
