@@ -213,6 +213,9 @@ func (e *event) recurs(until time.Time) (starts []time.Time, ends bool, err erro
 		o.Until = e.day(stamp{o.Until, true, true})
 	}
 	o.Dtstart = e.day(e.start)
+	if o.Dtstart.Year() < 1 { // rrule-go panics
+		return wrong("it begins before the year 1")
+	}
 	o.Byhour, o.Byminute, o.Bysecond = nil, nil, nil
 	r, err := rrule.NewRRule(*o)
 	if err != nil {

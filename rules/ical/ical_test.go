@@ -150,6 +150,7 @@ func TestCannotRead(t *testing.T) {
 		{"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261225\n", "ends in the middle"},
 		{string(calendar("DTSTART:20261225\nSUMMARY:Day\nRRULE:FREQ=SOMETIMES")), `how "Day" recurs cannot be read`},
 		{string(calendar("DTSTART:20261225\nSUMMARY:Day\nRRULE:FREQ=HOURLY")), "cannot recur within a day"},
+		{string(calendar("DTSTART:00000101\nRRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=1TH")), "before the year 1"},
 		{string(calendar(strings.Split(strings.Repeat("DTSTART:20261225|", mostEvents+1), "|")...)), "more than 5000 events"},
 		{string(calendar(strings.Split(strings.Repeat("DTSTART:20261225\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30|", mostIdle+1), "|")...)), "never come"},
 	} {
