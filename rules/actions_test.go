@@ -88,7 +88,7 @@ func TestActions(t *testing.T) {
 	if !second.DueAt.Equal(due.Add(2*time.Hour)) || second.Body != "" || !reflect.DeepEqual(second.Task, &Task{"reception", due.Add(5 * time.Hour)}) {
 		t.Errorf("%+v", second)
 	}
-	if third.Body != "Miller Dental: shall we call again? We open at 8:00." || third.Message != "" { // read the day after
+	if third.Body != "Miller Dental: shall we call again? We open Monday at 8:00." || third.Message != "" { // read the day after, when that has closed
 		t.Errorf("%+v", third)
 	}
 	if !reflect.DeepEqual(d.Task, &Task{"sales", now.Add(4 * time.Hour)}) || fmt.Sprint(d.Notify, d.Tags) != "[reception sales] [sales hot]" {
@@ -207,6 +207,16 @@ func TestPhone(t *testing.T) {
 	r := read(t, "messages: {m: \"{{.Business}} {{.Phone}}\"}\nrules: [{send: m}]\n")
 	if d := r.Decide(Facts{Call: call(pbx.RangOut, nil)}, open); d.Body != "Miller Dental +12125550100" {
 		t.Error(d.Body)
+	}
+	const lines = `lines: {"+12125550110": {phone: "212-555-0119 ext. 7"}, "+12125550120": {business: Miller Emergency}, "+12125550130": {phone: ""}}` + "\n"
+	r = reads(t, "business: {name: Miller Dental, phone: 212-555-0101}\ntimezone: America/New_York\n"+lines+"messages: {m: \"{{.Business}} {{.Phone}}\"}\nrules: [{send: m}]\n")
+	for line, want := range map[string]string{"+12125550100": "Miller Dental 212-555-0101", "+12125550110": "Miller Dental 212-555-0119 ext. 7", "+12125550120": "Miller Emergency 212-555-0101", "+12125550130": "Miller Dental +12125550130"} {
+		if d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.Line.Number = line })}, open); d.Body != want {
+			t.Errorf("%s: %q, want %q", line, d.Body, want)
+		}
+	}
+	if x := r.messages["m"].one; !strings.HasSuffix(r.worst(x, r.longestNumber()).Phone, "ext. 7") {
+		t.Errorf("the longest is %q", r.worst(x, r.longestNumber()).Phone)
 	}
 }
 

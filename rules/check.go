@@ -58,7 +58,7 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 		key string
 		v   time.Duration
 		max time.Duration
-	}{{"delay", f.Defaults.Delay, time.Hour}, {"window", f.Defaults.Window, 30 * 24 * time.Hour}, {"fresh", f.Defaults.Fresh, 24 * time.Hour}} {
+	}{{"delay", f.Defaults.Delay, time.Hour}, {"window", f.Defaults.Window, mostWindow}, {"fresh", f.Defaults.Fresh, 24 * time.Hour}} {
 		r.checkDuration(rep, strict.At("defaults", d.key), d.v, d.max)
 	}
 	if f.Defaults.Delay >= f.Defaults.Fresh {
@@ -71,6 +71,9 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 	r.checkRules(rep, used)
 	r.checkMessages(rep, used, src)
 }
+
+// mostWindow is as long as an episode may stay open.
+const mostWindow = 30 * 24 * time.Hour
 
 func zoneNamed(rep *strict.Report, p strict.Path, name string) *time.Location {
 	z, err := time.LoadLocation(name)
@@ -128,16 +131,21 @@ func (r *Rules) checkBusiness(rep *strict.Report) {
 		rep.Problem(p.Key("name"), "the business needs a name: people must know who texts them")
 	}
 	if b.Phone != "" {
-		region := ""
-		if len(r.file.Regions) > 0 {
-			region = r.file.Regions[0]
-		}
-		if n, err := phonenumbers.Parse(b.Phone, region); err != nil || !phonenumbers.IsValidNumber(n) {
-			rep.Problem(p.Key("phone"), "%q is no valid number: people are told to call it, so write it with + and the country code", b.Phone)
-		}
+		r.checkPhone(rep, p.Key("phone"), b.Phone)
 	}
 	if b.Booking != "" {
 		checkURL(rep, p.Key("booking"), strings.ReplaceAll(b.Booking, "{tag}", sampleTag))
+	}
+}
+
+// checkPhone reports what nobody could call back.
+func (r *Rules) checkPhone(rep *strict.Report, p strict.Path, phone string) {
+	region := ""
+	if len(r.file.Regions) > 0 {
+		region = r.file.Regions[0]
+	}
+	if n, err := phonenumbers.Parse(phone, region); (err != nil || !phonenumbers.IsValidNumber(n)) && !rep.Wrong(p) {
+		rep.Problem(p, "%q is no valid number: people are told to call it, so write it with + and the country code", phone)
 	}
 }
 
@@ -290,7 +298,10 @@ func (r *Rules) checkRules(rep *strict.Report, used map[string]bool) {
 			}
 		}
 		if ru.Window != nil {
-			r.checkDuration(rep, p.Key("window"), *ru.Window, 30*24*time.Hour)
+			r.checkDuration(rep, p.Key("window"), *ru.Window, mostWindow)
+			if w, all := *ru.Window, r.file.Defaults.Window; w > all && w <= mostWindow && all >= 0 && !rep.Has(p.Key("nothing")) {
+				rep.Problem(p.Key("window"), "%s has no effect: an episode closes after defaults.window (%s), and the next call may be texted again; raise that one", human(w), human(all))
+			}
 		}
 		r.checkWhen(rep, p.Key("when"), &ru.When)
 	}

@@ -105,6 +105,35 @@ func TestEachGuard(t *testing.T) {
 	}
 }
 
+// A call from another line of the office, or from an extension, is no caller's.
+func TestOwnNumbers(t *testing.T) {
+	r := read(t, "regions: [US]\nmessages: {m: \"{{.Business}}\"}\nrules:\n - {name: ours, when: {internal: true}, send: m}\n - {name: theirs, send: m}\n")
+	for _, c := range []struct {
+		caller pbx.Caller
+		ours   bool
+		rule   string
+		says   string
+		why    string
+	}{
+		{pbx.Caller{Number: "+12125550110", Raw: "2125550110"}, true, "ours", Internal, "the caller shows the office's own number"},
+		{pbx.Caller{Number: "+12125550110", Raw: "2125550110"}, false, "theirs", "", ""},
+		{pbx.Caller{Number: "+12125550100", Raw: "2125550100"}, false, "ours", Internal, "the caller shows the office's own number"},
+		{pbx.Caller{Number: "+493012345678"}, true, "ours", Internal, "the caller shows the office's own number"}, // before region
+		{pbx.Caller{Raw: "101"}, false, "ours", Internal, `the caller shows "101", an extension or a short number, which cannot be texted`},
+		{pbx.Caller{Raw: "1234567"}, false, "theirs", InvalidNumber, `what the caller shows ("1234567") is no number that can be texted`},
+		{pbx.Caller{Raw: "1"}, false, "theirs", InvalidNumber, `what the caller shows ("1") is no number that can be texted`},
+	} {
+		f := Facts{Call: call(pbx.RangOut, func(p *pbx.Call) { p.Caller = c.caller }), Ours: c.ours}
+		d := r.Decide(f, open)
+		if d.Rule != c.rule || d.Suppressed != c.says || d.Send != (c.says == "") || c.why != "" && d.Because != c.why {
+			t.Errorf("%+v, ours %v: rule %s, %q because %q", c.caller, c.ours, d.Rule, d.Suppressed, d.Because)
+		}
+		if says, why := r.Recheck(f, open); says != c.says || why != c.why {
+			t.Errorf("%+v, ours %v, asked again: %q because %q", c.caller, c.ours, says, why)
+		}
+	}
+}
+
 // with is the caller's entry in the address book.
 func with(f *Facts) *Contact {
 	if f.Contact == nil {

@@ -12,8 +12,8 @@ const (
 	Stale         = "stale"          // the call ended too long ago
 	NotCertain    = "not_certain"    // somebody may have taken it
 	Anonymous     = "anonymous"      // the caller withheld the number
-	Internal      = "internal"       // the caller shows the line's own number
-	InvalidNumber = "invalid_number" // an extension, junk, or no valid number
+	Internal      = "internal"       // the caller shows an extension, or a number of the office's own
+	InvalidNumber = "invalid_number" // junk, or no valid number
 	Region        = "region"         // a number of a region that is not texted
 	SaidStop      = "opted_out"      // the caller has said stop
 	Reached       = "got_through"    // the caller has been reached since

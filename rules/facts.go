@@ -13,6 +13,7 @@ type Facts struct {
 	Episode  Episode // of this caller with this business
 	OptedOut bool    // the caller has said stop
 	OnLine   bool    // the caller is on a line or in a queue right now
+	Ours     bool    // the caller's number is one of the office's own lines (textback.yaml)
 	// GotThrough is when this caller last got through (CALLS.md, vocabulary),
 	// zero if never. Later than the call's end, it makes a text pointless.
 	GotThrough time.Time

@@ -59,7 +59,7 @@ func (a *asked) ok(name string) bool {
 		return !c.Caller.Anonymous
 	case Internal:
 		// Whoever shows our own number is a phone of ours, or forged it: the text would come back to us.
-		return c.Caller.Number == "" || c.Caller.Number != c.Line.Number
+		return !a.internal()
 	case InvalidNumber:
 		return a.caller().valid || c.Caller.Anonymous
 	case Region:
@@ -218,6 +218,9 @@ func (a *asked) sentence(name string) string {
 	case Anonymous:
 		return say("the caller shows a number", "the caller withheld the number")
 	case Internal:
+		if !ok && c.Caller.Number == "" {
+			return "the caller shows " + quote(c.Caller.Raw) + ", an extension or a short number, which cannot be texted"
+		}
 		return say("the number is not the office's own", "the caller shows the office's own number")
 	case InvalidNumber:
 		if ok && !a.caller().valid {

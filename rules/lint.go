@@ -26,6 +26,7 @@ func (r *Rules) Lint(now time.Time, seen Seen) []Problem {
 	l.gaps(seen)
 	l.messages()
 	l.numbers(seen)
+	l.openings()
 	l.hours()
 	l.languages()
 	l.deadlines()
@@ -319,6 +320,86 @@ func (l *linter) languages() {
 				lang, l.r.file.Language, l.r.file.Language, lang)
 		}
 	}
+}
+
+// openings warns of texts that tell the next opening without asking whether there is one, where
+// they can be read while the office is open: "We open ." puzzles.
+func (l *linter) openings() {
+	said := map[*message]bool{}
+	look := func(m *message, own strict.Path, when string) {
+		if m == nil || said[m] {
+			return
+		}
+		said[m] = true
+		warn := func(p strict.Path, t *text) {
+			switch {
+			case t == nil || !bare(t.tmpl.Root, "NextOpening"):
+			case !l.r.hasHours():
+				l.rep.Warning(p, "%s: {{.NextOpening}} is always empty, because this file has no hours: add hours:, or leave it out", t.called)
+			default:
+				l.rep.Warning(p, "%s: {{.NextOpening}} is empty when the office is open, and %s: write {{with .NextOpening}}We open {{.}}.{{end}}", t.called, when)
+			}
+		}
+		if m.name == "" {
+			warn(own, m.one)
+			return
+		}
+		p := strict.At("messages").Key(m.name)
+		warn(p, m.one)
+		item, _ := l.r.file.Messages.Get(m.name)
+		for _, by := range item.By {
+			warn(p.Key(by.Key), m.texts[language(by.Key)])
+		}
+	}
+	var earlier []*rule
+	for i := range l.r.file.Rules {
+		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+		if ru.msg != nil && l.whileOpen(ru, earlier) {
+			look(ru.msg, p.Key("text"), "rule "+quote(ru.Name)+" may send this then")
+		}
+		for j := range ru.FollowUps {
+			look(ru.FollowUps[j].msg, p.Key("follow_ups").Index(j).Key("text"), "a follow-up of rule "+quote(ru.Name)+" may be read then")
+		}
+		earlier = append(earlier, ru)
+	}
+}
+
+// whileOpen tells whether some call comes to a rule while the office is open.
+func (l *linter) whileOpen(ru *rule, earlier []*rule) bool {
+	if !l.r.hasHours() {
+		return true // nobody knows
+	}
+	w := ru.When
+	if w.hourSet()&1 == 0 { // the first of hoursWords
+		return false
+	}
+	yes := true
+	w.Open, w.Hours = &yes, nil
+	if len(covering(earlier, &w)) > 0 {
+		return false // rules above take those calls
+	}
+	meets := func(d date, day time.Weekday, spans []span) bool {
+		if w.compiled.days != 0 && w.compiled.days&(1<<day) == 0 || d != 0 && len(w.compiled.dates) > 0 &&
+			!slices.ContainsFunc(w.compiled.dates, func(x dates) bool { return x.first <= d && d <= x.last }) {
+			return false
+		}
+		return slices.ContainsFunc(spans, func(s span) bool {
+			return len(w.compiled.times) == 0 || slices.ContainsFunc(w.compiled.times, func(t span) bool { return t.from < s.to && s.from < t.to })
+		})
+	}
+	return slices.ContainsFunc(l.r.offices(), func(o *office) bool {
+		for day, spans := range o.hours.week {
+			if meets(0, time.Weekday(day), spans) {
+				return true
+			}
+		}
+		for d, sp := range o.hours.dates {
+			if meets(d, d.in(time.UTC).Weekday(), sp.spans) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // runningOut is how long before the last holiday that is known its end is told.

@@ -59,7 +59,7 @@ type values struct {
 	Wait        string // "2 minutes"
 	Queue       string
 	Hours       string // "Mon-Thu 8:00-12:00, 13:00-17:00; Fri 8:00-13:00"
-	NextOpening string // "at 8:00", "tomorrow at 8:00", "Monday at 8:00"; empty while open
+	NextOpening string // "at 8:00", "tomorrow at 8:00", "Monday at 8:00"; empty while the office is open
 	Booking     string // the link, with the call's tag
 }
 
@@ -109,6 +109,7 @@ func (r *Rules) worst(t *text, number string) values {
 		Phone: firstOf(r.file.Business.Phone, number), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
 	for _, o := range r.offices() {
 		longer(&v.Business, o.business)
+		longer(&v.Phone, firstOf(o.phone, number))
 		if o.hours.any {
 			longer(&v.Hours, t.words.week(o.hours))
 			monday := time.Date(2026, 9, 21, 10, 30, 0, 0, time.UTC)
@@ -222,7 +223,7 @@ func (a *asked) values(t *text, read time.Time) values {
 		case "LineNumber":
 			v.LineNumber = c.Line.Number
 		case "Phone":
-			if v.Phone = a.r.file.Business.Phone; v.Phone == "" {
+			if v.Phone = a.office.phone; v.Phone == "" {
 				v.Phone = c.Line.Number
 			}
 		case "Queue":
@@ -254,22 +255,45 @@ func (a *asked) firstName() string {
 		if c.FirstName != "" {
 			return c.FirstName
 		}
-		if n := firstName(c.Name); n != "" {
+		if n := firstName(c.Name, true); n != "" {
 			return n
 		}
 	}
-	return firstName(a.f.Call.Caller.Name)
+	return firstName(a.f.Call.Caller.Name, false)
 }
 
-// nextOpening says when the office opens next after the call's end, for a text
-// that is read at read: "tomorrow" means another day once midnight has passed
-// between the two. It is empty while the office is open, when there are no
-// hours, or when no opening is in sight.
+// justOpened is for how long after an opening a text still tells of it: it was on
+// its way when the office opened, and "We open at 8:00" reads right a few minutes later.
+const justOpened = time.Hour
+
+// nextOpening says when the office opens next, for a text that is read at read.
+// It is empty while the office is open, when there are no hours, or when no
+// opening is in sight. A caller who found the office closed and reads this soon after
+// it has opened is told of that opening.
 func (a *asked) nextOpening(w *words, read time.Time) string {
-	if !a.office.hours.any || a.hours() == opened {
+	s, ended := a.office.hours, a.f.Call.EndedAt
+	if !s.any {
 		return ""
 	}
-	next := a.office.hours.next(a.f.Call.EndedAt)
+	is := a.hours()
+	if read.After(ended) {
+		is = s.at(read.In(s.zone))
+	} else {
+		read = ended
+	}
+	var next time.Time
+	switch {
+	case is != opened:
+		next = s.next(read)
+	case a.hours() != opened:
+		from := read.Add(-justOpened - 1) // next is after what it is given
+		if from.Before(ended) {
+			from = ended
+		}
+		if next = s.next(from); next.After(read) {
+			return ""
+		}
+	}
 	if next.IsZero() {
 		return ""
 	}

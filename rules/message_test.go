@@ -27,9 +27,9 @@ func TestPlacesAndTitles(t *testing.T) {
 		"DALLAS TX": "", "New York NY": "", "TORONTO ON": "", "Dr. Sarah Miller": "", "Mrs Miller": "", "Miller Dental": "",
 		"OUT OF AREA": "", "Sarah Caller": "Sarah", "UNKNOWN CALLER": "", "O'BRIEN,SHANE": "Shane", "MILLER, SARAH J": "Sarah", "Łukasz Nowak": "Łukasz", "ÉLODIE PETIT": "Élodie",
 		"Sarah Miller Inc.": "", "+1 202 555": "", "Sarah\nMiller": "Sarah", "👋 Sarah": "", "Sarah\x00 Miller": "",
-		"Wolfeschlegelsteinhausen Bergerdorff": "", "محمد علي": "محمد",
+		"Wolfeschlegelsteinhausen Bergerdorff": "", "محمد علي": "", // letters of which no names are listed
 	} {
-		if got := firstName(shown); got != want {
+		if got := firstName(shown, false); got != want {
 			t.Errorf("firstName(%q) = %q, want %q", shown, got, want)
 		}
 	}
@@ -242,5 +242,59 @@ func TestLongNumbers(t *testing.T) {
 	r = read(t, "rules: [{text: \""+strings.Replace(fill(12), ".Phone", ".Line", 1)+"\"}]\n")
 	if problems := r.Lint(theDay, stored); takesTwo(problems) {
 		t.Errorf("without a number in it: %v", problems)
+	}
+}
+
+// The next opening is that of whoever reads the text, which may be long after the call.
+func TestNextOpeningWhenRead(t *testing.T) {
+	r := read(t, `
+hours: {mon: ["8:00-12:00", "13:00-17:00"], tue: "8:00-17:00"}
+defaults: {fresh: 2h}
+messages: {m: "{{.Business}}|{{.NextOpening}}"}
+rules:
+  - name: all
+    send: m
+    delay: 0s
+    follow_ups: [{after: 30m, send: m}, {after: 60m, send: m}, {after: 61m, send: m}, {after: 20h, send: m}]
+`)
+	for _, c := range []struct{ ended, want string }{ // in November 2026, whose 23rd is a Monday
+		{"23T07:45", "at 8:00|at 8:00|at 8:00|at 8:00|at 8:00"},     // closed, and just opened
+		{"23T07:00", "at 8:00|at 8:00|at 8:00|at 8:00|at 8:00"},     // read at the very opening
+		{"23T06:59", "at 8:00|at 8:00|at 8:00|at 8:00|at 8:00"},     // a minute before it
+		{"23T07:59", "at 8:00|at 8:00|at 8:00|at 8:00|at 8:00"},     // 59 minutes after it, and an hour
+		{"23T10:00", "||||at 8:00"},                                 // open
+		{"23T11:45", "|at 13:00|at 13:00|at 13:00|at 8:00"},         // open, then a break
+		{"23T12:30", "at 13:00|at 13:00|at 13:00|at 13:00|at 8:00"}, // the other day's opening has come meanwhile
+		{"23T16:45", "|tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|"},
+		{"23T12:00", "at 13:00|at 13:00|at 13:00|at 13:00|at 8:00"}, // read on Tuesday at 8:00
+		{"23T13:00", "||||"}, // read on Tuesday at 9:00
+		{"22T23:45", "tomorrow at 8:00|at 8:00|at 8:00|at 8:00|tomorrow at 8:00"},
+		{"22T12:00", "tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|at 8:00"}, // read at 8:00
+		{"22T12:59", "tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|at 8:00"}, // at 8:59
+		{"22T13:01", "tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|tomorrow at 8:00|"},        // at 9:01
+		{"24T17:00", "Monday at 8:00|Monday at 8:00|Monday at 8:00|Monday at 8:00|Monday at 8:00"},
+	} {
+		at, err := time.ParseInLocation("2006-01-02T15:04", "2026-11-"+c.ended, r.Zone())
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = at })}, at)
+		got := []string{d.Body}
+		for _, fu := range d.FollowUps {
+			got = append(got, fu.Body)
+		}
+		for i := range got {
+			got[i] = strings.TrimPrefix(got[i], "Miller Dental|")
+		}
+		if s := strings.Join(got, "|"); s != c.want {
+			t.Errorf("%s: %s\nwant %s", c.ended, s, c.want)
+		}
+	}
+	// A text that is planned late is read late.
+	at := time.Date(2026, 11, 23, 7, 30, 0, 0, r.Zone())
+	for late, want := range map[time.Duration]string{time.Minute: "at 8:00", 31 * time.Minute: "at 8:00", 90 * time.Minute: "at 8:00", 91 * time.Minute: ""} {
+		if d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.EndedAt = at })}, at.Add(late)); d.Body != "Miller Dental|"+want {
+			t.Errorf("%s late: %q, want %q", late, d.Body, want)
+		}
 	}
 }

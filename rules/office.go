@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -11,11 +12,12 @@ import (
 	"textback/rules/strict"
 )
 
-// office is what stands behind a line: its hours, its language and the name that
-// texts about its calls give.
+// office is what stands behind a line: its hours, its language, and the name and the
+// number that texts about its calls give.
 type office struct {
 	patterns []string // of lines; none for where no line says otherwise
 	business string
+	phone    string // where to call back; empty: the line that was called
 	language string
 	hours    *schedule
 	closing  closing
@@ -48,13 +50,18 @@ type closed struct {
 
 // checkOffices makes the office and what differs on its lines.
 func (r *Rules) checkOffices(rep *strict.Report, beside func(string) ([]byte, error)) {
-	f, read := &r.file, map[string]closed{}
-	holidays := func(p strict.Path, list []string) (all []closed) {
+	type reading struct{ name, zone string }
+	f, read, told := &r.file, map[reading]closed{}, map[string]bool{}
+	holidays := func(p strict.Path, list []string, zone *time.Location) (all []closed) {
 		for i, name := range list {
-			c, ok := read[name]
+			c, ok := read[reading{name, zone.String()}]
 			if !ok {
-				c = checkHolidays(rep, p.Index(i), name, beside)
-				read[name] = c
+				before := len(rep.Problems)
+				c = checkHolidays(rep, p.Index(i), name, beside, zone)
+				if told[name] { // the same file, in another zone
+					rep.Problems = rep.Problems[:before]
+				}
+				read[reading{name, zone.String()}], told[name] = c, true
 			}
 			all = append(all, c)
 		}
@@ -62,9 +69,9 @@ func (r *Rules) checkOffices(rep *strict.Report, beside func(string) ([]byte, er
 	}
 	week, any := checkWeek(rep, "hours", &f.Hours)
 	closedOn := checkClosed(rep, "closed_on", f.ClosedOn)
-	inFiles := holidays("holidays", f.Holidays)
+	inFiles := holidays("holidays", f.Holidays, r.zone)
 	exceptions := checkExceptions(rep, "exceptions", f.Exceptions)
-	r.office = &office{business: f.Business.Name, language: f.Language}
+	r.office = &office{business: f.Business.Name, phone: f.Business.Phone, language: f.Language}
 	r.office.hours, r.office.closing = scheduleOf(r.zone, week, any, closedOn, inFiles, exceptions)
 	for i := range f.Lines {
 		l, p := &f.Lines[i].Value, strict.At("lines").Key(f.Lines[i].Key)
@@ -77,10 +84,15 @@ func (r *Rules) checkOffices(rep *strict.Report, beside func(string) ([]byte, er
 				rep.Problem(p, "no line gets here: %s above matches it already", earlier.patterns[0])
 			}
 		}
-		o := &office{patterns: []string{pattern}, business: r.office.business, language: r.office.language}
+		o := &office{patterns: []string{pattern}, business: r.office.business, phone: r.office.phone, language: r.office.language}
 		if rep.Has(p.Key("business")) {
 			if o.business = l.Business; strings.TrimSpace(l.Business) == "" {
 				rep.Problem(p.Key("business"), "the business needs a name: people must know who texts them")
+			}
+		}
+		if rep.Has(p.Key("phone")) {
+			if o.phone = l.Phone; l.Phone != "" { // "" is the line itself
+				r.checkPhone(rep, p.Key("phone"), l.Phone)
 			}
 		}
 		if l.Language != "" {
@@ -99,7 +111,7 @@ func (r *Rules) checkOffices(rep *strict.Report, beside func(string) ([]byte, er
 			lineClosed = checkClosed(rep, p.Key("closed_on"), *l.ClosedOn)
 		}
 		if l.Holidays != nil {
-			lineFiles = holidays(p.Key("holidays"), *l.Holidays)
+			lineFiles = holidays(p.Key("holidays"), *l.Holidays, zone)
 		}
 		if l.Exceptions != nil {
 			lineExceptions = checkExceptions(rep, p.Key("exceptions"), *l.Exceptions)
@@ -176,7 +188,7 @@ var (
 )
 
 // checkHolidays reads an iCalendar file.
-func checkHolidays(rep *strict.Report, p strict.Path, name string, beside func(string) ([]byte, error)) (c closed) {
+func checkHolidays(rep *strict.Report, p strict.Path, name string, beside func(string) ([]byte, error), zone *time.Location) (c closed) {
 	if name == "" {
 		rep.Problem(p, "say which file: holidays: holidays.ics")
 		return c
@@ -186,22 +198,45 @@ func checkHolidays(rep *strict.Report, p strict.Path, name string, beside func(s
 		rep.Problem(p, "%s cannot be read: %s", name, plainly(err))
 		return c
 	}
-	cal, err := ical.Read(b, firstHoliday, lastHoliday)
+	cal, err := ical.Read(b, firstHoliday, lastHoliday, zone)
 	if err != nil {
 		rep.Problem(p, "%s: %s", name, err)
 		return c
 	}
+	example := ""
+	if !cal.Example.Date.IsZero() {
+		name := "one"
+		if cal.Example.Name != "" {
+			name = fmt.Sprintf("%q", cal.Example.Name)
+		}
+		example = ", such as " + name + " on " + cal.Example.Date.Format("2006-01-02")
+	}
 	switch {
 	case len(cal.Days) == 0 && cal.Timed > 0:
-		rep.Warning(p, "%s has no holidays: only whole-day events count, and its %d events have times", name, cal.Timed)
+		rep.Warning(p, "%s has no holidays: only whole-day events count, and its %s%s", name, many(cal.Timed, "event is none", "events are none"), example)
 	case len(cal.Days) == 0:
 		rep.Warning(p, "%s has no holidays", name)
+	case cal.Timed > 0:
+		rep.Warning(p, "%s: %s%s: only whole-day events count, so the office is open then unless closed_on: or exceptions: say otherwise", name,
+			many(cal.Timed, "event is no whole day and is left out", "events are no whole days and are left out"), example)
+	}
+	if n := len(cal.Observances); n > 0 {
+		rep.Warning(p, "%s: %s, such as %q: no public holiday, by the calendar's own word, so the office is open then; closed_on: closes on one anyway", name,
+			many(n, "observance is left out", "observances are left out"), cal.Observances[0])
 	}
 	c = closed{days: map[date]special{}, endless: cal.Endless}
 	for _, d := range cal.Days {
 		c.days[dateOf(d.Date)] = special{name: d.Name}
 	}
 	return c
+}
+
+// many counts things in words.
+func many(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // sorted are the dates on which the office is closed, in order.

@@ -77,6 +77,7 @@ type business struct {
 // business's own; one that is not leaves it in force.
 type line struct {
 	Business   string                  `yaml:"business"`
+	Phone      string                  `yaml:"phone"` // where to call back; empty: the line itself
 	Language   string                  `yaml:"language"`
 	Zone       string                  `yaml:"timezone"`
 	Hours      *hours                  `yaml:"hours"`
@@ -138,7 +139,7 @@ type weakAttestation struct {
 	PerCaller limit `yaml:"per_caller"`
 	PerPrefix limit `yaml:"per_prefix"`
 	PerMinute limit `yaml:"per_minute"`
-	Absent    bool  `yaml:"absent"` // also for calls without any attestation: most PBXs do not say
+	Absent    bool  `yaml:"absent"` // also for calls without any attestation; false, because most PBXs never see one
 }
 
 type staff struct {

@@ -132,7 +132,7 @@ func TestShippedRules(t *testing.T) {
 		{"outbound", call(pbx.RangOut, func(c *pbx.Call) { c.Direction = pbx.Outbound }), "!" + NotMissed, ""},
 		{"not certain", call(pbx.RangOut, func(c *pbx.Call) { c.Certain = false }), "!" + NotCertain, ""},
 		{"withheld", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Anonymous: true} }), "!" + Anonymous, ""},
-		{"internal", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), "!" + InvalidNumber, ""},
+		{"internal", call(pbx.RangOut, func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} }), "!" + Internal, ""},
 		{"abroad", call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Number = "+442079460123" }), "!" + Region, ""},
 		{"Jamaica shares +1", call(pbx.RangOut, func(c *pbx.Call) { c.Caller.Number = "+18765550123" }), "!" + Region, ""},
 	} {
@@ -239,16 +239,41 @@ func TestDecideProperties(t *testing.T) {
 func TestFirstName(t *testing.T) {
 	for shown, want := range map[string]string{
 		"Sarah Miller": "Sarah", "SARAH MILLER": "Sarah", "MILLER, SARAH": "Sarah", "sarah miller": "Sarah", "Anna-Lena Graf": "Anna-Lena",
-		"ANNA-LENA GRAF": "Anna-Lena", "McKay Jones": "McKay", "Sarah": "", "WIRELESS CALLER": "", "NEW YORK CITY": "", "Miller Dental LLC": "",
+		"ANNA-LENA GRAF": "Anna-Lena", "LeAnn Jones": "LeAnn", "Sarah": "", "WIRELESS CALLER": "", "NEW YORK CITY": "", "Miller Dental LLC": "",
 		"2025550143": "", "": "", "J. Smith": "", "Spam Risk": "", "A B C D": "", "Sarah {{.}}": "",
 		// In capitals and without a comma most carriers put the surname first, and companies look the same.
 		"MILLER SARAH": "Sarah", "SMITH JOHN": "John", "JOHN SMITH": "John", "GARCIA JOSE M": "Jose", "JOSE M GARCIA": "Jose", "VAN DYKE MARY": "Mary",
 		"SARAH THOMAS": "Sarah", "THOMAS SARAH": "Sarah", "TAYLOR GREENE": "Taylor", "GREENE TAYLOR": "Taylor", "THOMAS TAYLOR": "", "MARY ANN": "", "SMITH J": "",
 		"PIZZA HUT": "", "HOME DEPOT": "", "WELLS FARGO": "", "BEST BUY": "", "US CELLULAR": "", "VERIZON WIRELES": "", "Google Voice": "", "Front Desk": "",
-		"SAN JOSE": "", "VIRGINIA BEACH": "", "ST PAUL": "", "DALLAS, TX": "", "MILLER, J": "", "smith john": "John", "XIOMARA PEREZ": "", "Xiomara Perez": "Xiomara", "LEE, ANN": "Ann",
+		"SAN JOSE": "", "VIRGINIA BEACH": "", "ST PAUL": "", "DALLAS, TX": "", "MILLER, J": "", "smith john": "John", "XANTHIPPE PEREZ": "", "Xanthippe Perez": "", "LEE, ANN": "Ann",
 	} {
-		if got := firstName(shown); got != want {
+		if got := firstName(shown, false); got != want {
 			t.Errorf("firstName(%q) = %q, want %q", shown, got, want)
+		}
+	}
+}
+
+// Carriers show companies and places as well as people, in any case of letters. An
+// address book is trusted.
+func TestNoNames(t *testing.T) {
+	for _, c := range []struct{ shown, want, book string }{
+		{"British Gas", "", "British"}, {"BRITISH GAS", "", ""}, {"Royal Mail", "", "Royal"}, {"Tesco Stores", "", "Tesco"}, {"Miami Florida", "", "Miami"},
+		{"Smith John", "", "Smith"}, {"SMITH JOHN", "John", "John"}, {"AUSTIN TEXAS", "", "Austin"}, {"Austin Texas", "", "Austin"}, {"GEORGIA POWER", "", "Georgia"},
+		{"Georgia Power", "", "Georgia"}, {"Georgia Miller", "Georgia", "Georgia"}, {"GEORGIA MILLER", "Georgia", "Georgia"}, {"ATLANTA GEORGIA", "", "Georgia"}, {"Atlanta Georgia", "", "Atlanta"},
+		{"ATLANTA, GEORGIA", "", "Georgia"}, {"MILLER, GEORGIA", "Georgia", "Georgia"}, {"JACKSON, TENNESSEE", "", "Tennessee"}, {"KOWALSKI, CHARLOTTE", "Charlotte", "Charlotte"},
+		{"SEATTLE, WASHINGTON", "", "Washington"}, {"WASHINGTON, DENZEL", "Denzel", "Denzel"}, {"Sarah Washington", "Sarah", "Sarah"}, {"EVERETT WASHINGTON", "", "Everett"},
+		{"Virginia Tech", "", "Virginia"}, {"RICHMOND VIRGINIA", "", "Virginia"}, {"Dallas Cowboys", "", "Dallas"}, {"Dallas Johnson", "Dallas", "Dallas"}, {"Charlotte Observer", "", "Charlotte"},
+		{"Grace Baptist", "", "Grace"}, {"Rose Florist", "", "Rose"}, {"Sarah House", "", "Sarah"}, {"Crystal Clear", "", "Crystal"}, {"Mercedes Benz", "", "Mercedes"}, {"Mercedes Garcia", "Mercedes", "Mercedes"},
+		{"Harley Davidson", "", "Harley"}, {"Holly Springs", "", "Holly"}, {"Lincoln Park", "", "Lincoln"}, {"Virginia O'Brien", "Virginia", "Virginia"},
+		{"Casa Maria", "", "Casa"}, {"Chez Louise", "", "Chez"}, {"Thomas Cook", "Thomas", "Thomas"}, {"James Thomas", "James", "James"}, {"Sarah Thomas", "Sarah", "Sarah"},
+		{"José García", "José", "José"}, {"Zoë Miller", "Zoë", "Zoë"}, {"Société Générale", "", "Société"}, {"Søren Holm", "Søren", "Søren"}, {"MÜLLER JÜRGEN", "Jürgen", "Müller"},
+		{"Xanthippe Perez", "", "Xanthippe"}, {"XANTHIPPE PEREZ", "", ""}, {"Wireless Caller", "", ""}, {"Miller Dental", "", ""},
+	} {
+		if got := firstName(c.shown, false); got != c.want {
+			t.Errorf("the PBX shows %q: %q, want %q", c.shown, got, c.want)
+		}
+		if got := firstName(c.shown, true); got != c.book {
+			t.Errorf("the address book has %q: %q, want %q", c.shown, got, c.book)
 		}
 	}
 }
@@ -303,11 +328,33 @@ func TestLoad(t *testing.T) {
 	}
 	for file, want := range map[string]string{
 		"none.ics": "[rules.yaml:4:11: none.ics cannot be read: no such file or directory]", "page.ics": "[rules.yaml:4:11: page.ics: it is no iCalendar file: BEGIN:VCALENDAR is missing]",
-		"large.ics": "[rules.yaml:4:11: large.ics cannot be read: it is larger than 4 MB]", "timed.ics": "[rules.yaml:4:11: warning: timed.ics has no holidays: only whole-day events count, and its 1 events have times]",
+		"large.ics": "[rules.yaml:4:11: large.ics cannot be read: it is larger than 4 MB]", "timed.ics": "[rules.yaml:4:11: warning: timed.ics has no holidays: only whole-day events count, and its 1 event is none, such as one on 2027-07-01]",
 		"empty.ics": "[rules.yaml:4:11: warning: empty.ics has no holidays]", ".": "[rules.yaml:4:11: . cannot be read: is a directory]",
 	} {
 		if r, said := load("holidays: " + file + "\nrules: [{nothing: x}]\n"); said != want || (r == nil) == strings.Contains(want, "warning") {
 			t.Errorf("%s: %s, want %s", file, said, want)
+		}
+	}
+	// What is left out of a file is told once, however many offices read it; and each reads it in its own zone.
+	put("mixed.ics", "BEGIN:VCALENDAR\n"+
+		"BEGIN:VEVENT\nSUMMARY:Party\nDTSTART:20261218T160000\nDTEND:20261218T200000\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Closing early\nDTSTART:20261224T120000\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Valentine's Day\nDTSTART:20270214\nDESCRIPTION:Observance\\nTo hide observances\\, go to the settings\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Tax Day\nDTSTART:20270415\nDESCRIPTION:Observance\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Christmas\nDTSTART:20261225\nDESCRIPTION:Public holiday\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Retreat\nDTSTART:20261230T230000Z\nDTEND:20261231T230000Z\nX-MICROSOFT-CDO-ALLDAYEVENT:TRUE\nEND:VEVENT\nEND:VCALENDAR\n")
+	r, said = load("hours: {mon: \"8:00-17:00\"}\nholidays: mixed.ics\nclosed_on: [2027-04-15]\nlines: {a: {holidays: mixed.ics, timezone: Asia/Kolkata}, b: {holidays: mixed.ics}}\nrules: [{nothing: x}]\n")
+	want := `[rules.yaml:5:11: warning: mixed.ics: 2 events are no whole days and are left out, such as "Party" on 2026-12-18: only whole-day events count, so the office is open then unless closed_on: or exceptions: say otherwise ` +
+		`rules.yaml:5:11: warning: mixed.ics: 2 observances are left out, such as "Valentine's Day": no public holiday, by the calendar's own word, so the office is open then; closed_on: closes on one anyway]`
+	if r == nil || said != want {
+		t.Fatal(said)
+	}
+	for _, x := range []struct {
+		o    *office
+		want string
+	}{{r.office, "[20261225 20261231 20270415]"}, {r.lines[0], "[20261225 20261231 20270415]"}, {r.lines[1], "[20261225 20261231 20270415]"}} {
+		if got := fmt.Sprint(x.o.hours.sorted()); got != x.want {
+			t.Errorf("%v: closed on %s, want %s", x.o.patterns, got, x.want)
 		}
 	}
 	if _, problems := Load(filepath.Join(dir, "no.yaml")); len(problems) != 1 || !strings.Contains(problems[0].Text, "there is no such file") {

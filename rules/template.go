@@ -125,6 +125,34 @@ func (m *text) look(n parse.Node, inWith bool) (faults []fault) {
 	return faults
 }
 
+// bare tells whether a template shows the value with that name where nothing has
+// asked first whether there is one: outside of {{if}} and {{with}} that look at it.
+func bare(n parse.Node, name string) bool {
+	some := func(nodes []parse.Node) bool {
+		return slices.ContainsFunc(nodes, func(n parse.Node) bool { return bare(n, name) })
+	}
+	branch := func(b *parse.BranchNode) bool {
+		return !bare(b.Pipe, name) && (bare(b.List, name) || bare(b.ElseList, name))
+	}
+	switch n := n.(type) {
+	case *parse.ListNode:
+		return n != nil && some(n.Nodes)
+	case *parse.ActionNode:
+		return len(n.Pipe.Decl) == 0 && bare(n.Pipe, name) // what is put by may be asked later
+	case *parse.IfNode:
+		return branch(&n.BranchNode)
+	case *parse.WithNode:
+		return branch(&n.BranchNode)
+	case *parse.PipeNode:
+		return n != nil && slices.ContainsFunc(n.Cmds, func(c *parse.CommandNode) bool { return some(c.Args) })
+	case *parse.FieldNode:
+		return n.Ident[0] == name
+	case *parse.VariableNode:
+		return len(n.Ident) > 1 && n.Ident[0] == "$" && n.Ident[1] == name
+	}
+	return false
+}
+
 // inWords puts a template's error in an admin's words.
 func inWords(err error) fault {
 	switch m := err.Error(); {

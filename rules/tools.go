@@ -20,5 +20,6 @@ func (r *Rules) MessageNames() (names []string) {
 	return names
 }
 
-// Window is for how long one text per caller is enough, unless a rule says otherwise.
+// Window is for how long one text per caller is enough: when an episode closes.
+// What a rule says instead is never longer.
 func (r *Rules) Window() time.Duration { return r.file.Defaults.Window }

@@ -106,7 +106,7 @@ func (a *asked) against(w *when) condition {
 		return cNotCaller
 	case w.Anonymous != nil && c.Caller.Anonymous != *w.Anonymous:
 		return cAnonymous
-	case w.Internal != nil && internal(c) != *w.Internal:
+	case w.Internal != nil && a.internal() != *w.Internal:
 		return cInternal
 	case len(w.Region) > 0 && !slices.Contains(w.Region, a.caller().region):
 		return cRegion
@@ -159,12 +159,18 @@ func onLine(patterns []string, l pbx.Line) bool {
 }
 
 // internal tells whether the caller is a phone of ours: it shows an extension,
-// or the line's own number.
-func internal(c *pbx.Call) bool {
+// the line's own number, or one of the office's other lines.
+func (a *asked) internal() bool {
+	c := a.f.Call
 	if c.Caller.Number != "" {
-		return c.Caller.Number == c.Line.Number
+		return a.f.Ours || c.Caller.Number == c.Line.Number
 	}
-	raw := c.Caller.Raw
+	return extension(c.Caller.Raw)
+}
+
+// extension tells whether a number that is none of the public network's looks like a
+// phone of the office: two to six digits, as package number has it.
+func extension(raw string) bool {
 	return len(raw) >= 2 && len(raw) <= 6 && strings.Trim(raw, "0123456789") == ""
 }
 

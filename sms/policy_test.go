@@ -74,6 +74,37 @@ func reminded(after time.Duration) func(f rules.Facts, d *rules.Decision) {
 	}
 }
 
+// A call from another line of the office gets no text; and none that is planned
+// when that line becomes known leaves.
+func TestOwnLines(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		o, d := open(t, t.TempDir()), &desk{}
+		o.under(d, policy{decide: func(f rules.Facts, d *rules.Decision) {
+			if f.Ours != (f.Call.Caller.Number == bob) {
+				t.Errorf("a number that ends in %s: ours %v", f.Call.Caller.Number[len(f.Call.Caller.Number)-4:], f.Ours)
+			}
+			if late {
+				d.Send, d.Suppressed, d.Because = true, "", "a test wants it"
+			}
+		}}, func(s *SenderOptions) { s.Inbox.Own = func(n string) bool { return n == bob } })
+		want := Suppressed
+		if late {
+			want = Cancelled
+		}
+		c := missed(bob)
+		o.finish(c)
+		o.state(c.ID, want)
+		if j := o.jobs()[c.ID]; j.Why != rules.Internal {
+			t.Errorf("%s because %q", j.Why, j.Because)
+		}
+		o.state(o.finish(missed(sarah)), Sent)
+		if n := len(d.texts()); n != 1 {
+			t.Errorf("%d texts", n)
+		}
+		o.close()
+	}
+}
+
 func TestFollowUps(t *testing.T) {
 	o, d := open(t, t.TempDir()), &desk{}
 	o.under(d, policy{decide: reminded(time.Second)}, nil)

@@ -429,6 +429,7 @@ func (s *Sender) known(ctx context.Context, tx *callerTx, f *rules.Facts, job, t
 		return nil
 	}
 	rec := &tx.Caller
+	f.Ours = s.opt.Inbox.Own(to)
 	if f.OptedOut, err = s.opt.OptOuts.out(ctx, tx.Key); err != nil {
 		return err
 	}

@@ -277,7 +277,8 @@ func TestDecidedAgainst(t *testing.T) {
 	for why, change := range map[string]func(c *pbx.Call){
 		rules.NotCertain:    func(c *pbx.Call) { c.Certain, c.Gaps = false, []pbx.Gap{pbx.GapEventsLost} },
 		rules.Anonymous:     func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "anonymous", Anonymous: true} },
-		rules.InvalidNumber: func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} },
+		rules.InvalidNumber: func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "sip:junk"} },
+		rules.Internal:      func(c *pbx.Call) { c.Caller = pbx.Caller{Raw: "101"} },
 		rules.Region:        func(c *pbx.Call) { c.Caller.Number = "+493012345678" },
 		rules.Stale:         func(c *pbx.Call) { c.EndedAt = c.EndedAt.Add(-time.Hour) },
 		rules.SaidStop:      func(c *pbx.Call) { c.Caller.Number = "+12025550199" },

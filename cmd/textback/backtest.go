@@ -76,7 +76,7 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 		fmt.Fprintln(con.err, p)
 	}
 	options := func(r *rules.Rules) simulate.Options {
-		return simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk}
+		return simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk, Own: cfg.Own()}
 	}
 	verdicts := func(r *rules.Rules) []*simulate.Verdict {
 		// Those before count too: they tell who is known, and which episode is open.

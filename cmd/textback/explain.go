@@ -88,6 +88,7 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 				f.Contact = book.Lookup(f.Call.Caller.Number)
 				f.Known = f.Known || f.Contact != nil
 			}
+			f.Ours = cfg.Own()(f.Call.Caller.Number)
 			d = r.Decide(f, f.Call.EndedAt)
 		}
 	}
@@ -129,7 +130,7 @@ func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config,
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)
 	}
-	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk}) {
+	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk, Own: cfg.Own()}) {
 		if v.Call == call {
 			return v.Decision, nil
 		}

@@ -68,6 +68,7 @@ func TestStoredCalls(t *testing.T) {
 	call("first", 0, pbx.Inbound, pbx.RangOut, "+12025550143")
 	call("second", time.Minute, pbx.Inbound, pbx.RangOut, "+12025550143")
 	call("other", 2*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
+	call("ours", 3*time.Minute, pbx.Inbound, pbx.RangOut, "+12125550111")
 	call("back", 7*time.Minute, pbx.Outbound, pbx.Answered, "+12025550144")
 	call("after", 10*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
 	for i := range 100 {
@@ -96,7 +97,7 @@ func TestStoredCalls(t *testing.T) {
 
 	config := filepath.Join(dir, "textback.yaml")
 	for name, content := range map[string]string{
-		"textback.yaml": fmt.Sprintf("site: hq\nstate_dir: %s\nnats: {listen: %q}\n", state, addr),
+		"textback.yaml": fmt.Sprintf("site: hq\nstate_dir: %s\nnats: {listen: %q}\nlines: [{number: \"+12125550111\", name: Fax}]\n", state, addr),
 		"ari_password":  "secret\n",
 		"rules.yaml": `version: 1
 business: {name: Miller}
@@ -129,14 +130,18 @@ rules:
 		{0, []string{"explain", "--call", "first"}, []string{`A text is sent, by rule "missed"`}},
 		{0, []string{"explain", "--call", "second"}, []string{"is still within the window", "yes  again", "0 of 3 automatic texts to this caller|1 of 3 automatic texts to this caller"}},
 		{0, []string{"explain", "--call", "back"}, []string{"No text is sent: the call went out"}},
+		{0, []string{"explain", "--call", "ours"}, []string{"No text is sent: the caller shows the office's own number"}},
+		{0, []string{"explain", "--caller", "2125550111", "--outcome", "busy"}, []string{"No text is sent: the caller shows the office's own number"}},
+		{0, []string{"explain", "--caller", "101", "--outcome", "busy"}, []string{`No text is sent: the caller shows "101", an extension`}},
+		{0, []string{"backtest", "--list", "--show-numbers"}, []string{"+12125550111", "no text (internal)"}},
 		{1, []string{"explain", "--call", "nowhere"}, []string{`no call "nowhere" is stored`}},
 		{0, []string{"explain", "--call", "after"}, []string{`A text is sent, by rule "missed"`}},
-		{0, []string{"backtest", "--office"}, []string{"4 missed calls", "3 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
+		{0, []string{"backtest", "--office"}, []string{"5 missed calls", "3 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
 		{0, []string{"calls", "--since", "30d", "--missed"}, []string{"failed (not_mobile)"}},
 		{0, []string{"calls", "--since", "30d", "--json"}, []string{`"id":"hq/first"`, `,"textstate":"failed","textwhy":"not_mobile"}`, `"id":"hq/second"`}},
 		{0, []string{"texts", "--json"}, []string{`{"id":"j1",`}},
 		{0, []string{"backtest", "--since", "1h"}, []string{"no missed calls in this time"}},
-		{0, []string{"check"}, []string{`line "Back door" was never called: none of 105 stored calls`, "are fine"}},
+		{0, []string{"check"}, []string{`line "Back door" was never called: none of 106 stored calls`, "are fine"}},
 		{0, []string{"check", "--calls"}, []string{`line "Back door" was never called`}},
 	} {
 		got := textback(c.want, c.args...)

@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,10 @@ type Calendar struct {
 	Days    []Day // in order, each date once
 	Endless bool  // some event recurs without end, so that Days end with the time asked for only
 	Timed   int   // events with a time of day, and others that are no whole days: not read
+	Example Day   // one of those, for an admin to know them by; its Date may be zero
+	// Observances are the names of the days that Google's calendars of public holidays mark as
+	// such: remarkable, and no holidays. They are not among Days.
+	Observances []string
 }
 
 // Bounds against files made to exhaust.
@@ -43,25 +48,39 @@ const (
 // event is one VEVENT.
 type event struct {
 	uid, name, rule string
-	start, end      time.Time
+	start, end      stamp
 	days            int // by DURATION; 0: not said
-	timed, allDay   bool
+	allDay          bool
 	cancelled       bool
-	instead         time.Time // RECURRENCE-ID: the day of the series that this one replaces
-	without, also   []time.Time
+	observance      bool
+	instead         stamp // RECURRENCE-ID: the day of the series that this one replaces
+	without, also   []stamp
+
+	zone      *time.Location // of the office
+	asWritten bool           // its times are the office's, although they are called UTC
 }
 
-// Read reads the days from one date to another, both of them among them.
-func Read(b []byte, from, until time.Time) (*Calendar, error) {
+// stamp is a date or a time as clocks show it, in UTC for want of a better zone.
+type stamp struct {
+	time.Time
+	timed bool
+	utc   bool // it is really UTC: written with Z
+}
+
+// Read reads the days from one date to another, both of them among them. Whole days that
+// are written as times in UTC are those of zone.
+func Read(b []byte, from, until time.Time, zone *time.Location) (*Calendar, error) {
 	events, err := parse(b)
 	if err != nil {
 		return nil, err
 	}
 	c := &Calendar{}
 	replaced := map[string][]time.Time{} // by UID
-	for _, e := range events {
+	for i := range events {
+		e := &events[i]
+		e.settle(zone)
 		if !e.instead.IsZero() {
-			replaced[e.uid] = append(replaced[e.uid], e.instead)
+			replaced[e.uid] = append(replaced[e.uid], e.day(e.instead))
 		}
 	}
 	seen := map[time.Time]bool{}
@@ -71,13 +90,20 @@ func Read(b []byte, from, until time.Time) (*Calendar, error) {
 		switch {
 		case e.cancelled:
 			continue
-		case e.start.IsZero() || e.timed && !e.midnights():
-			c.Timed++
+		case e.start.IsZero() || e.start.timed && !e.midnights():
+			if c.Timed++; c.Example.Date.IsZero() && !e.start.IsZero() {
+				c.Example = Day{e.day(e.start), e.name}
+			}
+			continue
+		case e.observance:
+			if !slices.Contains(c.Observances, e.name) {
+				c.Observances = append(c.Observances, e.name)
+			}
 			continue
 		}
-		starts := e.also
+		starts := e.each(e.also)
 		if e.rule == "" {
-			starts = append(starts, midnight(e.start))
+			starts = append(starts, e.day(e.start))
 		} else {
 			some, ends, err := e.recurs(until)
 			if err != nil {
@@ -91,7 +117,7 @@ func Read(b []byte, from, until time.Time) (*Calendar, error) {
 			c.Endless = c.Endless || !ends
 			starts = append(starts, some...)
 		}
-		gone := slices.Clone(e.without)
+		gone := e.each(e.without)
 		if e.instead.IsZero() {
 			gone = append(gone, replaced[e.uid]...)
 		}
@@ -118,17 +144,55 @@ func Read(b []byte, from, until time.Time) (*Calendar, error) {
 // midnights tells whether an event with times lasts from midnight to midnight:
 // so some programs write whole days.
 func (e *event) midnights() bool {
-	return e.allDay || e.start.Equal(midnight(e.start)) && e.end.After(e.start) && e.end.Equal(midnight(e.end))
+	start, end := e.local(e.start), e.local(e.end)
+	return e.allDay || isMidnight(start) && end.After(start) && isMidnight(end)
+}
+
+// settle finds out what the event's times in UTC mean to an office in zone. A whole
+// day there begins at another time in UTC; but some programs write it from midnight to midnight
+// all the same, and call that UTC.
+func (e *event) settle(zone *time.Location) {
+	e.zone = zone
+	e.asWritten = e.start.utc && isMidnight(e.start.Time) && (e.end.IsZero() || isMidnight(e.end.Time)) && !isMidnight(wall(e.start.Time, zone))
+}
+
+// local is a time of the event's as clocks of the office show it.
+func (e *event) local(s stamp) time.Time {
+	switch {
+	case !s.utc || s.IsZero() || e.asWritten:
+		return s.Time
+	case e.allDay: // by somebody in another zone, perhaps: then it begins near midnight
+		return midnight(wall(s.Time, e.zone).Add(12 * time.Hour))
+	}
+	return wall(s.Time, e.zone)
+}
+
+// day is that of a time of the event's.
+func (e *event) day(s stamp) time.Time { return midnight(e.local(s)) }
+
+func (e *event) each(some []stamp) (days []time.Time) {
+	for _, s := range some {
+		days = append(days, e.day(s))
+	}
+	return days
+}
+
+// wall is what clocks in zone show at t, written as UTC.
+func wall(t time.Time, zone *time.Location) time.Time {
+	_, offset := t.In(zone).Zone()
+	return t.Add(time.Duration(offset) * time.Second)
 }
 
 func midnight(t time.Time) time.Time { return t.Truncate(24 * time.Hour) }
+
+func isMidnight(t time.Time) bool { return t.Equal(midnight(t)) }
 
 // length is how many days the event takes. Its end is the day after the last
 // one (RFC 5545, 3.6.1); without one it takes a day.
 func (e *event) length() int {
 	n := e.days
-	if e.end.After(e.start) {
-		n = int(midnight(e.end).Sub(midnight(e.start)) / (24 * time.Hour))
+	if start, end := e.local(e.start), e.local(e.end); end.After(start) {
+		n = int(midnight(end).Sub(midnight(start)) / (24 * time.Hour))
 	}
 	return min(max(n, 1), longest)
 }
@@ -145,7 +209,13 @@ func (e *event) recurs(until time.Time) (starts []time.Time, ends bool, err erro
 	if o.Freq > rrule.DAILY {
 		return wrong("a whole day cannot recur within a day")
 	}
-	o.Dtstart = midnight(e.start)
+	if !o.Until.IsZero() && !isMidnight(o.Until) && e.start.timed && untilUTC.MatchString(e.rule) {
+		o.Until = e.day(stamp{o.Until, true, true})
+	}
+	o.Dtstart = e.day(e.start)
+	if o.Dtstart.Year() < 1 { // rrule-go panics
+		return wrong("it begins before the year 1")
+	}
 	o.Byhour, o.Byminute, o.Bysecond = nil, nil, nil
 	r, err := rrule.NewRRule(*o)
 	if err != nil {
@@ -207,10 +277,12 @@ func (e *event) property(name, value string) {
 		e.uid = value
 	case "SUMMARY":
 		e.name = unescaped.Replace(value)
+	case "DESCRIPTION":
+		e.observance = observance.MatchString(value)
 	case "DTSTART":
-		e.start, e.timed, _ = when(value)
+		e.start, _ = when(value)
 	case "DTEND":
-		e.end, _, _ = when(value)
+		e.end, _ = when(value)
 	case "DURATION":
 		e.days = days(value)
 	case "RRULE":
@@ -220,33 +292,39 @@ func (e *event) property(name, value string) {
 	case "X-MICROSOFT-CDO-ALLDAYEVENT":
 		e.allDay = strings.EqualFold(value, "TRUE")
 	case "RECURRENCE-ID":
-		t, _, _ := when(value)
-		e.instead = midnight(t)
+		e.instead, _ = when(value)
 	case "EXDATE", "RDATE":
 		for v := range strings.SplitSeq(value, ",") {
-			t, _, ok := when(v)
+			t, ok := when(v)
 			switch {
 			case !ok:
 			case name == "EXDATE":
-				e.without = append(e.without, midnight(t))
+				e.without = append(e.without, t)
 			default:
-				e.also = append(e.also, midnight(t))
+				e.also = append(e.also, t)
 			}
 		}
 	}
 }
 
-// when reads a date or a time. Zones do not matter: whole days are those of
+// observance is how the descriptions of days in Google's calendars of public
+// holidays begin that are none.
+var observance = regexp.MustCompile(`(?i)^\s*observance\b`)
+
+var untilUTC = regexp.MustCompile(`\bUNTIL=\d{8}T\d{6}Z`)
+
+// when reads a date or a time. Named zones do not matter: whole days are those of
 // whoever keeps the calendar.
-func when(s string) (t time.Time, timed, ok bool) {
+func when(s string) (stamp, bool) {
 	s = strings.TrimSpace(s)
 	if t, err := time.Parse("20060102", s); err == nil {
-		return t, false, true
+		return stamp{Time: t}, true
 	}
-	if t, err := time.Parse("20060102T150405", strings.TrimSuffix(s, "Z")); err == nil {
-		return t, true, true
+	clock, utc := strings.CutSuffix(s, "Z")
+	if t, err := time.Parse("20060102T150405", clock); err == nil {
+		return stamp{t, true, utc}, true
 	}
-	return time.Time{}, false, false
+	return stamp{}, false
 }
 
 // days reads a DURATION of whole days or weeks: P1D, P2W.

@@ -15,6 +15,14 @@ func date(s string) time.Time {
 	return t
 }
 
+func zone(name string) *time.Location {
+	z, err := time.LoadLocation(name)
+	if err != nil {
+		panic(err)
+	}
+	return z
+}
+
 var from, until = date("2025-01-01"), date("2028-12-31")
 
 // event wraps lines into a calendar with one event, as programs do.
@@ -59,10 +67,14 @@ func TestRead(t *testing.T) {
 		{"the same day twice", []string{"DTSTART:20261225\nSUMMARY:a", "DTSTART:20261225\nSUMMARY:b"}, "2026-12-25 a"},
 		{"the 29th of February", []string{"DTSTART:20240229\nRRULE:FREQ=YEARLY"}, "2028-02-29; endless"},
 		{"never", []string{"DTSTART:20240229\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"}, ""},
+		{"an observance", []string{"DTSTART;VALUE=DATE:20260214\nSUMMARY:Valentine's Day\nDESCRIPTION:Observance\\nTo hide observances\\, go to Settings", "DTSTART:20270214\nSUMMARY:Valentine's Day\nDESCRIPTION:OBSERVANCE",
+			"DTSTART:20261225\nSUMMARY:Christmas\nDESCRIPTION:Public holiday", "DTSTART:20261226\nSUMMARY:Open day\nDESCRIPTION:Observances are fine"},
+			"2026-12-25 Christmas, 2026-12-26 Open day; observed: Valentine's Day"},
+		{"a holiday that is an observance too", []string{"DTSTART:20261225\nSUMMARY:x\nDESCRIPTION:Observance", "DTSTART:20261225\nSUMMARY:Christmas\nDESCRIPTION:Public holiday"}, "2026-12-25 Christmas; observed: x"},
 		{"outside what is asked for", []string{"DTSTART:20191225", "DTSTART:20301225"}, ""},
 		{"a century", []string{"DTSTART:20250101\nDTEND:21250101"}, fmt.Sprintf("%d days", longest)},
 	} {
-		got, err := Read(calendar(c.events...), from, until)
+		got, err := Read(calendar(c.events...), from, until, zone("America/New_York"))
 		if err != nil {
 			t.Errorf("%s: %v", c.what, err)
 			continue
@@ -81,8 +93,52 @@ func TestRead(t *testing.T) {
 		if got.Timed > 0 {
 			s += fmt.Sprintf("; %d timed", got.Timed)
 		}
+		if len(got.Observances) > 0 {
+			s += "; observed: " + strings.Join(got.Observances, ", ")
+		}
 		if s != c.want {
 			t.Errorf("%s: %s\nwant %s", c.what, s, c.want)
+		}
+	}
+}
+
+// Some programs write whole days as times in UTC. They are those of the office.
+func TestWholeDaysInUTC(t *testing.T) {
+	const marked = "\nX-MICROSOFT-CDO-ALLDAYEVENT:TRUE"
+	for _, c := range []struct{ zone, event, want string }{
+		{"Europe/Berlin", "DTSTART:20261224T230000Z\nDTEND:20261225T230000Z" + marked, "2026-12-25"},
+		{"Europe/Berlin", "DTSTART:20260730T220000Z\nDTEND:20260801T220000Z" + marked, "2026-07-31, 2026-08-01"},
+		{"Europe/Berlin", "DTSTART:20260328T230000Z\nDTEND:20260329T220000Z" + marked, "2026-03-29"}, // a day of 23 hours
+		{"Europe/Berlin", "DTSTART:20261224T230000Z" + marked, "2026-12-25"},
+		{"Europe/Berlin", "DTSTART:20261224T230000Z\nDTEND:20261225T230000Z", "2026-12-25"}, // no mark, but from midnight to midnight
+		{"Europe/Berlin", "DTSTART:20261224T220000Z\nDTEND:20261225T220000Z", ""},           // an hour off: no whole day
+		{"Europe/Berlin", "DTSTART:20261225T000000Z\nDTEND:20261226T000000Z", "2026-12-25"},
+		{"Europe/Berlin", "DTSTART:20261225T000000Z\nDTEND:20261226T000000Z" + marked, "2026-12-25"},
+		{"Europe/Berlin", "DTSTART;TZID=Europe/Berlin:20261225T000000\nDTEND;TZID=Europe/Berlin:20261226T000000" + marked, "2026-12-25"},
+		{"Europe/London", "DTSTART:20261224T230000Z\nDTEND:20261225T230000Z" + marked, "2026-12-25"}, // written in Berlin
+		{"Europe/London", "DTSTART:20261225T000000Z\nDTEND:20261226T000000Z" + marked, "2026-12-25"},
+		{"Europe/London", "DTSTART:20260830T230000Z\nDTEND:20260831T230000Z" + marked, "2026-08-31"}, // summer time
+		{"America/New_York", "DTSTART:20261225T050000Z\nDTEND:20261226T050000Z" + marked, "2026-12-25"},
+		{"America/New_York", "DTSTART:20261225T000000Z\nDTEND:20261226T000000Z" + marked, "2026-12-25"},
+		{"Australia/Sydney", "DTSTART:20261224T130000Z\nDTEND:20261225T130000Z" + marked, "2026-12-25"},
+		{"Pacific/Honolulu", "DTSTART:20261225T100000Z\nDTEND:20261226T100000Z" + marked, "2026-12-25"},
+		{"Asia/Kolkata", "DTSTART:20261224T183000Z\nDTEND:20261225T183000Z" + marked, "2026-12-25"},
+		// In a series everything is so.
+		{"Europe/Berlin", "DTSTART:20250703T220000Z\nDTEND:20250704T220000Z\nRRULE:FREQ=YEARLY;UNTIL=20270703T220000Z" + marked, "2025-07-04, 2026-07-04, 2027-07-04"},
+		{"Europe/Berlin", "DTSTART:20250703T220000Z\nDTEND:20250704T220000Z\nRRULE:FREQ=YEARLY;COUNT=3\nEXDATE:20260703T220000Z\nRDATE:20261224T230000Z" + marked, "2025-07-04, 2026-12-25, 2027-07-04"},
+		{"America/New_York", "DTSTART:20250704T040000Z\nDTEND:20250705T040000Z\nRRULE:FREQ=YEARLY;UNTIL=20270704T040000Z" + marked, "2025-07-04, 2026-07-04, 2027-07-04"},
+	} {
+		got, err := Read(calendar(c.event), from, until, zone(c.zone))
+		if err != nil {
+			t.Errorf("%s %s: %v", c.zone, c.event, err)
+			continue
+		}
+		var days []string
+		for _, d := range got.Days {
+			days = append(days, d.Date.Format("2006-01-02"))
+		}
+		if s := strings.Join(days, ", "); s != c.want || (c.want == "") != (got.Timed == 1) {
+			t.Errorf("%s %s: %s (%d with times)\nwant %s", c.zone, strings.ReplaceAll(c.event, "\n", " "), s, got.Timed, c.want)
 		}
 	}
 }
@@ -94,16 +150,17 @@ func TestCannotRead(t *testing.T) {
 		{"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261225\n", "ends in the middle"},
 		{string(calendar("DTSTART:20261225\nSUMMARY:Day\nRRULE:FREQ=SOMETIMES")), `how "Day" recurs cannot be read`},
 		{string(calendar("DTSTART:20261225\nSUMMARY:Day\nRRULE:FREQ=HOURLY")), "cannot recur within a day"},
+		{string(calendar("DTSTART:00000101\nRRULE:FREQ=YEARLY;BYMONTH=1;BYDAY=1TH")), "before the year 1"},
 		{string(calendar(strings.Split(strings.Repeat("DTSTART:20261225|", mostEvents+1), "|")...)), "more than 5000 events"},
 		{string(calendar(strings.Split(strings.Repeat("DTSTART:20261225\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30|", mostIdle+1), "|")...)), "never come"},
 	} {
-		if _, err := Read([]byte(c.file), from, until); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := Read([]byte(c.file), from, until, time.UTC); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.60q: %v, want %s", c.file, err, c.want)
 		}
 	}
 	// Programs on other systems leave out carriage returns, or begin with a mark.
 	b := []byte("\ufeff" + strings.ReplaceAll(string(calendar("DTSTART:20261225")), "\r\n", "\n"))
-	if c, err := Read(b, from, until); err != nil || len(c.Days) != 1 {
+	if c, err := Read(b, from, until, time.UTC); err != nil || len(c.Days) != 1 {
 		t.Error(c, err)
 	}
 }
@@ -112,8 +169,10 @@ func FuzzRead(f *testing.F) {
 	f.Add(calendar("DTSTART;VALUE=DATE:20261225\nDTEND;VALUE=DATE:20261227\nSUMMARY:Christmas"))
 	f.Add(calendar("UID:a\nDTSTART:20200704\nRRULE:FREQ=YEARLY;BYMONTH=11;BYDAY=4TH;UNTIL=20300101\nEXDATE:20260704", "UID:a\nRECURRENCE-ID:20260704\nDTSTART:20260703"))
 	f.Add(calendar("DTSTART:20261225T000000\nDTEND:20261226T000000\nRRULE:FREQ=WEEKLY;INTERVAL=3;COUNT=5;BYSETPOS=-1;WKST=SU\nRDATE:20260101,20260102"))
+	f.Add(calendar("DTSTART:20261224T230000Z\nDTEND:20261225T230000Z\nX-MICROSOFT-CDO-ALLDAYEVENT:TRUE\nRRULE:FREQ=YEARLY;UNTIL=20281224T230000Z\nEXDATE:20271224T230000Z", "DTSTART:20260214\nDESCRIPTION:Observance"))
+	berlin := zone("Europe/Berlin")
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := Read(b, from, until)
+		c, err := Read(b, from, until, berlin)
 		if (c == nil) == (err == nil) {
 			t.Fatal(c, err)
 		}

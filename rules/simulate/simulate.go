@@ -28,6 +28,7 @@ type Options struct {
 	// GotThroughTalk is from which talk time on an outbound call counts as got through (CALLS.md, vocabulary);
 	// default 20 s, as the sender's.
 	GotThroughTalk time.Duration
+	Own            func(number string) bool // whether a number is the office's own; nil: none is
 }
 
 func (o *Options) defaults() {
@@ -433,7 +434,7 @@ func (o *office) missed(e Event, who *caller) {
 func (o *office) facts(c *pbx.Call, who *caller, g Given, now time.Time) rules.Facts {
 	f := rules.Facts{Call: c, OptedOut: who.stopped, GotThrough: who.reached, CalledBack: who.calledBack, Replied: who.replied,
 		Episode: rules.Episode{OpenedAt: who.opened, FirstTextAt: who.first, LastTextAt: who.last, Calls: who.calls},
-		Known:   who.known, Machine: who.machine, Down: g.Down, Spent: o.spentBy(c.Caller.Number, now)}
+		Known:   who.known, Ours: o.opt.Own != nil && o.opt.Own(c.Caller.Number), Machine: who.machine, Down: g.Down, Spent: o.spentBy(c.Caller.Number, now)}
 	if o.opt.Contact != nil {
 		f.Contact = o.opt.Contact(c.Caller.Number)
 	}

@@ -258,14 +258,19 @@ func (c *Config) InboxOptions() (sms.InboxOptions, error) {
 	if err != nil {
 		return sms.InboxOptions{}, err
 	}
+	return sms.InboxOptions{Keywords: k, Language: re.Language, Answers: sms.Answers{sms.Stop: re.Answers.Stop, sms.Start: re.Answers.Start, sms.Help: re.Answers.Help},
+		Own: c.Own()}, nil
+}
+
+// Own tells the office's own numbers: its lines, and those that its texts come from.
+func (c *Config) Own() func(number string) bool {
 	own := map[string]bool{}
 	for _, l := range c.Lines {
 		own[l.Number], own[l.SMSFrom] = true, true
 	}
 	own[c.SMS.From] = true
 	delete(own, "")
-	return sms.InboxOptions{Keywords: k, Language: re.Language, Answers: sms.Answers{sms.Stop: re.Answers.Stop, sms.Start: re.Answers.Start, sms.Help: re.Answers.Help},
-		Own: func(n string) bool { return own[n] }}, nil
+	return func(n string) bool { return own[n] }
 }
 
 // Keep is the retention as package sms takes it.
