@@ -426,10 +426,11 @@ func (t *Transport) user(s string) string {
 	return b.String()
 }
 
-// phone is the other way round: E.164 where it is a number, else what is shown.
+// phone is the other way round: E.164 where it is a number, else what is shown. With
+// Digits a number is an international one first.
 func (t *Transport) phone(user string) string {
-	if n := number.Parse(user, t.opt.Region); n.Kind == number.External {
-		return n.E164
+	if n := number.Party(user, t.opt.Region, !t.opt.Digits); n != "" {
+		return n
 	}
 	return user
 }
