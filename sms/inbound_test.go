@@ -639,6 +639,63 @@ func TestReceiptsComeEarly(t *testing.T) {
 	o.state(third.ID, Sent)
 }
 
+// A provider echoes our id with what became of an attempt that it had refused: that says
+// nothing of the attempt that was taken.
+func TestReceiptOfAnEarlierAttempt(t *testing.T) {
+	o := open(t, t.TempDir())
+	ins := map[string]Inbox{}
+	word := func(in, pid string, d Delivery) DeliveryReceipt {
+		return DeliveryReceipt{MessageID: in, ProviderID: pid, Delivery: d, Class: map[Delivery]Class{Undelivered: Rejected}[d]}
+	}
+	a := &desk{answer: func(_ int, m Message) error {
+		if err := ins["a"].Receipt(context.Background(), word(m.ID, "", Delivered)); err != nil {
+			t.Error(err)
+		}
+		return answerOf(Transient)
+	}}
+	b := &desk{answer: func(n int, m Message) error {
+		if n > 1 {
+			return nil
+		}
+		if err := ins["b"].Receipt(context.Background(), word(m.ID, "refused", Undelivered)); err != nil {
+			t.Error(err)
+		}
+		return answerOf(Transient)
+	}}
+	s := o.sender("0s", nil, func(s *SenderOptions) {
+		staffed(nil)(s)
+		s.Transport, s.Ways, s.RetryPause = nil, []Way{{Transport: named{a, "a"}}, {Transport: named{b, "b"}}}, 50*time.Millisecond
+		s.BreakAfter = 100
+	})
+	ins["a"], ins["b"] = s.Inbox("a", Traits{}), s.Inbox("b", Traits{})
+	c := missed(sarah)
+	o.finish(c)
+	o.state(c.ID, Sent)
+	j := o.jobs()[c.ID]
+	if j.Transport != "b" || j.Attempt < 3 {
+		t.Fatalf("%+v", j)
+	}
+	for _, x := range []struct {
+		in   string
+		r    DeliveryReceipt
+		want Delivery
+	}{
+		{"b", word(j.ID, "SMx", EnRoute), ""},
+		{"a", word(j.ID, "", Undelivered), ""},
+		{"a", word(j.ID, j.ProviderID, Undelivered), ""},
+		{"b", word(j.ID, "refused", Undelivered), ""},
+		{"b", word(j.ID, j.ProviderID, EnRoute), ""},
+		{"b", word(j.ID, "", Delivered), Delivered},
+	} {
+		if err := ins[x.in].Receipt(o.ctx(), x.r); err != nil {
+			t.Fatal(err)
+		}
+		if got := o.jobs()[c.ID]; got.Delivery != x.want || got.State != Sent {
+			t.Errorf("%s says %+v: %+v", x.in, x.r, got)
+		}
+	}
+}
+
 // A provider that does not say which number was texted: the answer comes from
 // the sender of the way that the question came by.
 func TestAnswerWhereTheRecipientIsNotSaid(t *testing.T) {
