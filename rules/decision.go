@@ -35,7 +35,7 @@ const (
 	BudgetMoney  = "budget_money"  // the day's money is used up
 	Breaker      = "breaker"       // the way out is broken: wait
 	Replied      = "replied"       // the caller has answered since (follow-ups)
-	CalledBack   = "called_back"   // the office has called back since (follow-ups)
+	CalledBack   = "called_back"   // the office has called back since
 )
 
 // Waits tells whether what stands against a text passes by itself: while the

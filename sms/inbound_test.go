@@ -694,6 +694,15 @@ func TestReceiptOfAnEarlierAttempt(t *testing.T) {
 			t.Errorf("%s says %+v: %+v", x.in, x.r, got)
 		}
 	}
+	// What it says of the caller counts.
+	r := word(j.ID, "", Undelivered)
+	r.Class = OptedOut
+	if err := ins["a"].Receipt(o.ctx(), r); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := o.out.Out(o.ctx(), sarah); err != nil || !out || o.jobs()[c.ID].Delivery != Delivered {
+		t.Errorf("out: %v %v", out, err)
+	}
 }
 
 // A provider that does not say which number was texted: the answer comes from
