@@ -86,10 +86,29 @@ func checkRegions(rep *strict.Report, p strict.Path, regions []string) {
 	for i, reg := range regions {
 		up := strings.ToUpper(reg)
 		if phonenumbers.GetCountryCodeForRegion(up) == 0 && reg != "" {
-			rep.Problem(p.Index(i), "%q is no region: use the two letters of ISO 3166, such as US or DE", reg)
+			rep.Problem(p.Index(i), "%q is no region%s", reg, regionMeant(reg, "use the two letters of ISO 3166, such as US or DE"))
 		}
 		regions[i] = up
 	}
+}
+
+// meantRegions are what people write for a region: what their country calls itself in short, codes of three letters, names.
+var meantRegions = map[string]string{
+	"UK": "GB", "GBR": "GB", "ENGLAND": "GB", "SCOTLAND": "GB", "WALES": "GB", "GREAT BRITAIN": "GB", "UNITED KINGDOM": "GB",
+	"USA": "US", "U.S.": "US", "U.S.A.": "US", "AMERICA": "US", "UNITED STATES": "US", "CAN": "CA", "CANADA": "CA", "MEX": "MX", "MEXICO": "MX", "BRA": "BR", "BRAZIL": "BR",
+	"AUS": "AU", "AUSTRALIA": "AU", "NZL": "NZ", "NEW ZEALAND": "NZ", "IRL": "IE", "IRELAND": "IE", "DEU": "DE", "GER": "DE", "GERMANY": "DE", "AUT": "AT", "AUSTRIA": "AT",
+	"CHE": "CH", "SUI": "CH", "SWITZERLAND": "CH", "FRA": "FR", "FRANCE": "FR", "ESP": "ES", "SPAIN": "ES", "ITA": "IT", "ITALY": "IT", "PRT": "PT", "PORTUGAL": "PT",
+	"NLD": "NL", "NETHERLANDS": "NL", "HOLLAND": "NL", "BEL": "BE", "BELGIUM": "BE", "DNK": "DK", "DENMARK": "DK", "SWE": "SE", "SWEDEN": "SE", "NOR": "NO", "NORWAY": "NO",
+	"FIN": "FI", "FINLAND": "FI", "POL": "PL", "POLAND": "PL", "IND": "IN", "INDIA": "IN", "ZAF": "ZA", "SOUTH AFRICA": "ZA", "PRI": "PR", "PUERTO RICO": "PR",
+}
+
+// regionMeant asks for the region that was meant where that is sure, and says what regions are. EN is not sure: it is no
+// country's, and may be meant for any that speaks English.
+func regionMeant(s, what string) string {
+	if r := meantRegions[strings.ToUpper(strings.TrimSpace(s))]; r != "" {
+		return "; did you mean " + r + "? (" + what + ")"
+	}
+	return ": " + what
 }
 
 var languageTag = regexp.MustCompile(`^[a-z]{2,3}$`)
@@ -139,7 +158,9 @@ func (r *Rules) checkGuards(rep *strict.Report) {
 	g, p := &r.file.Guards, strict.At("guards")
 	q, qp := &g.QuietHours, strict.At("guards", "quiet_hours")
 	if !rep.Wrong(qp.Key("texts")) {
-		q.span, _ = checkSpan(rep, qp.Key("texts"), q.Texts)
+		q.span, _ = checkSpan(rep, qp.Key("texts"), q.Texts, func(from, to string) string {
+			return fmt.Sprintf("texts is when texts may leave, and lies within one day, such as 8:00-20:00; if these are the hours of quiet, write the others: %s-%s", to, from)
+		})
 	}
 	r.checkDuration(rep, qp.Key("after_call"), q.AfterCall, 24*time.Hour)
 	if q.Strict && rep.Has(qp.Key("after_call")) {
@@ -150,7 +171,7 @@ func (r *Rules) checkGuards(rep *strict.Report) {
 		up := region
 		if region != "default" {
 			if up = strings.ToUpper(region); phonenumbers.GetCountryCodeForRegion(up) == 0 {
-				rep.Problem(p.Key("prices", region), "%q is no region: use the two letters of ISO 3166, such as US, or default for all others", region)
+				rep.Problem(p.Key("prices", region), "%q is no region%s", region, regionMeant(region, "use the two letters of ISO 3166, such as US, or default for all others"))
 			}
 		}
 		prices[up] = m
@@ -165,8 +186,26 @@ func (r *Rules) checkGuards(rep *strict.Report) {
 	}
 }
 
-// checkSpan reads a part of a day.
-func checkSpan(rep *strict.Report, p strict.Path, s string) (span, bool) {
+// nextDay says how to write hours past midnight where each day has its own.
+func nextDay(from, to string) string {
+	if m, _ := minutes(to); m == 0 {
+		return midnight(from)
+	}
+	return fmt.Sprintf("for a span past midnight, write %s-24:00 here and 0:00-%s at the next day", from, to)
+}
+
+// bothParts says how to write hours past midnight where a list holds for every day.
+func bothParts(from, to string) string {
+	if m, _ := minutes(to); m == 0 {
+		return midnight(from)
+	}
+	return fmt.Sprintf(`for a span past midnight, write both of its parts: ["%s-24:00", "0:00-%s"]`, from, to)
+}
+
+func midnight(from string) string { return "the end of a day is 24:00, so write " + from + "-24:00" }
+
+// checkSpan reads a part of a day. past says what to write in place of one that goes past midnight.
+func checkSpan(rep *strict.Report, p strict.Path, s string, past func(from, to string) string) (span, bool) {
 	from, to, ok := strings.Cut(s, "-")
 	a, okA := minutes(from)
 	b, okB := minutes(to)
@@ -174,8 +213,14 @@ func checkSpan(rep *strict.Report, p strict.Path, s string) (span, bool) {
 	case !ok || !okA || !okB:
 		rep.Problem(p, "%q is not a time span: write it like 8:00-17:30", s)
 		return span{}, false
-	case a >= b:
-		rep.Problem(p, "%q ends before it begins: for a span past midnight, write 22:00-24:00 here and 0:00-6:00 at the next day", s)
+	case a == 24*60:
+		rep.Problem(p, "%q begins when the day ends: the beginning of a day is 0:00", s)
+		return span{}, false
+	case a == b:
+		rep.Problem(p, "%q is no time at all: for the whole day, write 0:00-24:00", s)
+		return span{}, false
+	case a > b:
+		rep.Problem(p, "%q ends before it begins: %s", s, past(strings.TrimSpace(from), strings.TrimSpace(to)))
 		return span{}, false
 	}
 	return span{a, b}, true
@@ -184,7 +229,7 @@ func checkSpan(rep *strict.Report, p strict.Path, s string) (span, bool) {
 // checkSpans reads the parts of a day, in order.
 func checkSpans(rep *strict.Report, p strict.Path, list []string) (spans []span) {
 	for i, s := range list {
-		sp, ok := checkSpan(rep, p.Index(i), s)
+		sp, ok := checkSpan(rep, p.Index(i), s, nextDay)
 		if !ok {
 			continue
 		}
@@ -468,7 +513,7 @@ func (r *Rules) checkWhen(rep *strict.Report, wp strict.Path, w *when) {
 		if s == "" {
 			continue
 		}
-		if sp, ok := checkSpan(rep, wp.Key("time").Index(j), s); ok {
+		if sp, ok := checkSpan(rep, wp.Key("time").Index(j), s, bothParts); ok {
 			w.compiled.times = append(w.compiled.times, sp)
 		}
 	}
@@ -792,18 +837,11 @@ const mostSegments = 10
 
 // checkRendered renders the text in every way and warns of what costs or puzzles.
 func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, src []byte, source string, t *text) []fault {
-	always := []string{"Business"}
 	if slices.Contains(t.uses, "Booking") && r.file.Business.Booking == "" {
 		return []fault{{"{{.Booking}} has nothing to show: add booking: with its address to business:", ".Booking"}}
 	}
-	if r.file.Business.Booking != "" {
-		always = append(always, "Booking")
-	}
-	if r.file.Business.Phone != "" {
-		always = append(always, "Phone")
-	}
 	most, longest := 0, ""
-	all := t.extremes(r.worst(t), always...)
+	all := r.extremes(t, r.longestNumber())
 	for i := range all {
 		body, err := t.render(&all[i])
 		var f fault
@@ -836,6 +874,18 @@ func (r *Rules) checkRendered(rep *strict.Report, p strict.Path, src []byte, sou
 		rep.Warning(p, "%s takes up to %s (%d characters when everything is long): each is paid for; 160 characters fit into one", t.called, segments(most), len([]rune(longest)))
 	}
 	return nil
+}
+
+// extremes are the values with which a text is longest, and shortest, on a line of that number.
+func (r *Rules) extremes(t *text, number string) []values {
+	always := []string{"Business"}
+	if r.file.Business.Booking != "" {
+		always = append(always, "Booking")
+	}
+	if r.file.Business.Phone != "" {
+		always = append(always, "Phone")
+	}
+	return t.extremes(r.worst(t, number), always...)
 }
 
 // namesBusiness tells whether the text names the business, or what a line is called instead.

@@ -65,7 +65,7 @@ func wider(a, b *when) bool {
 			return false
 		}
 	}
-	if !(lists(a.Region, b.Region) && lists(a.Contact, b.Contact) && patterns(a.Group, b.Group) && lists(a.Attestation, b.Attestation) &&
+	if !(lists(a.Region, b.Region) && widerContact(a, b) && patterns(a.Group, b.Group) && lists(a.Attestation, b.Attestation) &&
 		patterns(a.Tried, b.Tried) && flag(a.Certain, b.Certain) && flag(a.Anonymous, b.Anonymous) && flag(a.Internal, b.Internal) && counts(a.Attempts, b.Attempts) &&
 		within(a.QueueWait, b.QueueWait) && calendar(a.compiled.dates, b.compiled.dates) && weekly(a.compiled.days, b.compiled.days) && times(a.compiled.times, b.compiled.times)) {
 		return false
@@ -73,6 +73,23 @@ func wider(a, b *when) bool {
 	return lists(a.Outcome, b.Outcome) && lists(a.Reason, b.Reason) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
 		patterns(a.Queue, b.Queue) && (len(a.NotCaller) == 0 || patterns(b.NotCaller, a.NotCaller) && len(b.NotCaller) > 0) && within(a.Ring, b.Ring) && within(a.Wait, b.Wait) &&
 		flag(a.MessageLeft, b.MessageLeft) && flag(a.Menu, b.Menu) && flag(a.Forwarded, b.Forwarded) && (a.Open == nil && len(a.Hours) == 0 || b.hourSet()&^a.hourSet() == 0)
+}
+
+// widerContact is wider for the condition contact, whose words are not all apart: whoever is known is not new, and the other
+// way round; a VIP, who is blocked, who is in a group and who calls again is known.
+func widerContact(a, b *when) bool {
+	has := func(word string) bool { return slices.Contains(a.Contact, word) }
+	switch {
+	case len(a.Contact) == 0, has("new") && has("known"):
+		return true
+	case has("known") && (len(b.Group) > 0 || b.Attempts != nil && b.Attempts.AtLeast != nil && *b.Attempts.AtLeast > 1):
+		return true
+	case len(b.Contact) == 0:
+		return false
+	}
+	return !slices.ContainsFunc(b.Contact, func(word string) bool {
+		return !has(word) && !(has("known") && (word == "vip" || word == "blocked"))
+	})
 }
 
 // hourSet are those of hoursWords that the conditions open and hours let in, a bit each.
@@ -88,7 +105,7 @@ func (w *when) hourSet() (set uint8) {
 // covering returns the earlier rules that, each or together, match every call
 // that w matches; none when some call gets past them. Together they are tried
 // kind of call by kind of call, and by what the hours say; by the day of the week where an
-// earlier rule asks for it.
+// earlier rule asks for it, and by yes and no, new and known, where earlier rules ask for both.
 func covering(earlier []*rule, w *when) []*rule {
 	weekly := false
 	for _, e := range earlier {
@@ -110,6 +127,51 @@ func covering(earlier []*rule, w *when) []*rule {
 	set := w.hourSet()
 	part := *w
 	part.Open = nil
+	covered := func() bool { return coveredPart(earlier, &part, w, set, days, &by) }
+	for _, split := range splits(earlier, w) {
+		whole := covered
+		covered = func() bool {
+			for side := range 2 {
+				split(&part, side)
+				if !whole() {
+					return false
+				}
+			}
+			return true
+		}
+	}
+	if !covered() {
+		return nil
+	}
+	return by
+}
+
+// splits are ways to make two parts of all calls that w matches, by conditions of which earlier rules ask for both sides.
+func splits(earlier []*rule, w *when) (all []func(part *when, side int)) {
+	for _, of := range []func(*when) **bool{
+		func(w *when) **bool { return &w.Certain }, func(w *when) **bool { return &w.Anonymous }, func(w *when) **bool { return &w.Internal },
+		func(w *when) **bool { return &w.Menu }, func(w *when) **bool { return &w.Forwarded },
+	} {
+		asks := func(want bool) bool {
+			return slices.ContainsFunc(earlier, func(e *rule) bool { b := *of(&e.When); return b != nil && *b == want })
+		}
+		if *of(w) == nil && asks(true) && asks(false) {
+			all = append(all, func(part *when, side int) { *of(part) = &[]bool{true, false}[side] })
+		}
+	}
+	asks := func(word string) bool {
+		return slices.ContainsFunc(earlier, func(e *rule) bool { return slices.Contains(e.When.Contact, word) })
+	}
+	if len(w.Contact) == 0 && asks("new") && asks("known") {
+		all = append(all, func(part *when, side int) { part.Contact = []string{contactWords[side]} })
+	}
+	return all
+}
+
+// coveredPart tells whether earlier rules match every call that part does, which is w but for what it is split by. It
+// adds them to by.
+func coveredPart(earlier []*rule, whole, w *when, set uint8, days []uint8, by *[]*rule) bool {
+	part := *whole
 	for _, k := range w.kinds() {
 		part.Outcome, part.Reason = []string{string(k.outcome)}, []string{string(k.reason)}
 		for i, word := range hoursWords {
@@ -120,13 +182,13 @@ func covering(earlier []*rule, w *when) []*rule {
 			for _, part.compiled.days = range days {
 				i := slices.IndexFunc(earlier, func(e *rule) bool { return wider(&e.When, &part) })
 				if i < 0 {
-					return nil
+					return false
 				}
-				if !slices.Contains(by, earlier[i]) {
-					by = append(by, earlier[i])
+				if !slices.Contains(*by, earlier[i]) {
+					*by = append(*by, earlier[i])
 				}
 			}
 		}
 	}
-	return by
+	return true
 }

@@ -29,11 +29,14 @@ func TestNeverReached(t *testing.T) {
 		func() string { return "days: [" + some("mon", "tue", "wed", "thu", "fri", "sat", "sun") + "]" },
 		func() string { return fmt.Sprintf("ring: {at_least: %ds}", rnd.IntN(3)*5) },
 		func() string { return fmt.Sprintf("ring: {under: %ds}", 5+rnd.IntN(3)*5) },
-		func() string { return "contact: [" + some("new", "known", "vip") + "]" },
+		func() string { return "contact: [" + some("new", "known", "vip", "blocked") + "]" },
 		func() string { return fmt.Sprintf("attempts: {at_least: %d}", 1+rnd.IntN(3)) },
 		func() string { return "caller: [" + some(`"+1202*"`, `"+1212*"`, `"+12025550143"`) + "]" },
 		func() string { return `not_caller: "+1212*"` },
-		func() string { return "menu: true" },
+		func() string { return fmt.Sprintf("menu: %v", rnd.IntN(2) == 0) },
+		func() string { return fmt.Sprintf("anonymous: %v", rnd.IntN(2) == 0) },
+		func() string { return fmt.Sprintf("forwarded: %v", rnd.IntN(2) == 0) },
+		func() string { return "group: staff" },
 		func() string { return "time: [" + some(`"8:00-12:00"`, `"9:00-11:00"`, `"10:00-17:00"`) + "]" },
 		func() string {
 			return "dates: [" + some(`"2026-11-20..2026-11-30"`, `"2026-11-24"`, `"2026-12-25"`) + "]"
@@ -86,11 +89,11 @@ func TestNeverReached(t *testing.T) {
 				}
 				c.EndedAt = time.Date(2026, 11, 20+rnd.IntN(14), rnd.IntN(24), rnd.IntN(60), 0, 0, time.UTC)
 				c.Caller.Number = []string{"+12025550143", "+12025550144", "+12125550199", "+13105550100"}[rnd.IntN(4)]
-				c.Menu = rnd.IntN(2) == 0
+				c.Menu, c.Forwarded, c.Caller.Anonymous = rnd.IntN(2) == 0, rnd.IntN(2) == 0, rnd.IntN(2) == 0
 			})
 			f := Facts{Call: c, Known: rnd.IntN(2) == 0, Episode: Episode{Calls: rnd.IntN(4)}}
 			if rnd.IntN(3) == 0 {
-				f.Contact = &Contact{VIP: rnd.IntN(2) == 0}
+				f.Contact = &Contact{VIP: rnd.IntN(2) == 0, Blocked: rnd.IntN(2) == 0, Groups: []string{"staff", "friends"}[rnd.IntN(2):][:1]}
 			}
 			d := r.Decide(f, c.EndedAt)
 			if never[d.Rule] {
@@ -107,6 +110,50 @@ func TestNeverReached(t *testing.T) {
 	}
 	if dead < 20 || gone < 20 {
 		t.Errorf("only %d dead rules and %d values: hardly tested", dead, gone)
+	}
+}
+
+// What is known of a caller, and yes and no, leave no call to a rule below.
+func TestDead(t *testing.T) {
+	for _, c := range []struct {
+		above []string
+		rule  string
+		dead  bool
+	}{
+		{[]string{"contact: known"}, "contact: vip", true},
+		{[]string{"contact: known"}, "contact: [vip, blocked]", true},
+		{[]string{"contact: known"}, "contact: [vip, new]", false},
+		{[]string{"contact: vip"}, "contact: known", false},
+		{[]string{"contact: known"}, "group: friends", true},
+		{[]string{"contact: known"}, "attempts: {at_least: 2}", true},
+		{[]string{"contact: known"}, "attempts: {at_least: 1}", false},
+		{[]string{"contact: new"}, "contact: known", false},
+		{[]string{"contact: [new, known]"}, "menu: true", true},
+		{[]string{"contact: new", "contact: known"}, "menu: true", true},
+		{[]string{"contact: new", "contact: vip"}, "menu: true", false},
+		{[]string{"anonymous: true", "anonymous: false"}, "outcome: busy", true},
+		{[]string{"anonymous: true", "anonymous: false"}, "", true},
+		{[]string{"anonymous: true", "anonymous: false, outcome: busy"}, "outcome: busy", true},
+		{[]string{"anonymous: true", "anonymous: false, outcome: busy"}, "outcome: [busy, declined]", false},
+		{[]string{"anonymous: true", "menu: true"}, "outcome: busy", false},
+		{[]string{"menu: true, forwarded: true", "menu: true, forwarded: false", "menu: false"}, "outcome: busy", true},
+		{[]string{"menu: true, forwarded: true", "menu: false, forwarded: false"}, "outcome: busy", false},
+		{[]string{"message_left: true", "message_left: false"}, "outcome: voicemail", false}, // it may not be known
+	} {
+		y := "version: 1\nbusiness: {name: X}\ntimezone: UTC\nrules:\n"
+		for _, w := range append(slices.Clone(c.above), c.rule) {
+			if y += "  - {nothing: x"; w != "" {
+				y += ", when: {" + w + "}"
+			}
+			y += "}\n"
+		}
+		_, problems := Parse("rules.yaml", []byte(y))
+		dead := slices.ContainsFunc(problems, func(p Problem) bool {
+			return strings.HasPrefix(p.Text, fmt.Sprintf(`rule "rule %d" is never reached`, len(c.above)+1))
+		})
+		if dead != c.dead || len(problems) > 1 || len(problems) == 1 && !dead {
+			t.Errorf("%q under %q: dead %v, want %v (%v)", c.rule, c.above, dead, c.dead, problems)
+		}
 	}
 }
 
@@ -138,6 +185,11 @@ func TestMeet(t *testing.T) {
 		{`dates: "2026-12-01..2026-12-23"`, `dates: "2026-12-24"`, false},
 		{`caller: "+1202*"`, `caller: "+12025550143"`, true},
 		{`caller: "+1212*"`, `caller: "+12025550143"`, false},
+		{`caller: "+1202*", not_caller: "+1212*"`, `caller: "+1*", not_caller: "+1202*"`, false},
+		{`caller: "+1202*", not_caller: "+12025550199"`, `caller: "+1*", not_caller: "+1212*"`, true},
+		{`caller: ["+1202*", "+1310*"], not_caller: "+12025550199"`, `caller: "+1*", not_caller: "+1202*"`, true},
+		{`caller: ["+1202*", "+1310*"], not_caller: "+1310555*"`, `caller: ["+1202*", "+1310555*"], not_caller: "+1202*"`, false},
+		{`not_caller: "+1212*"`, `not_caller: "+1202*"`, true},
 		{`line: [a, b]`, `line: [c, "b*"]`, true},
 		{`pbx: {N: "1"}`, `pbx: {N: "2"}`, false},
 		{`pbx: {N: "1"}`, `pbx: {M: "2"}`, true},

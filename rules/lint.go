@@ -1,15 +1,15 @@
 package rules
 
 import (
-	"fmt"
+	"cmp"
 	"maps"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"textback/pbx"
+	"textback/rules/gsm7"
 	"textback/rules/strict"
 )
 
@@ -23,9 +23,11 @@ func (r *Rules) Lint(now time.Time, seen Seen) []Problem {
 	rep.Problems = nil
 	l := linter{r, rep, now}
 	l.overlaps()
-	l.gaps()
+	l.gaps(seen)
 	l.messages()
+	l.numbers(seen)
 	l.hours()
+	l.languages()
 	l.deadlines()
 	l.staff()
 	l.seen(seen)
@@ -122,6 +124,15 @@ func meet(a, b *when) bool {
 			return slices.ContainsFunc(b, func(y string) bool { return pbx.Match([]string{x}, y) || pbx.Match([]string{y}, x) })
 		})
 	}
+	// Of two patterns one lies within the other. That is what both let in, unless one of the rules takes it out again.
+	callers := func() bool {
+		out := func(x string) bool { return pbx.Match(a.NotCaller, x) || pbx.Match(b.NotCaller, x) }
+		return len(a.Caller) == 0 || slices.ContainsFunc(a.Caller, func(x string) bool {
+			return slices.ContainsFunc(b.Caller, func(y string) bool {
+				return pbx.Match([]string{x}, y) && !out(y) || pbx.Match([]string{y}, x) && !out(x)
+			})
+		})
+	}
 	flag := func(a, b *bool) bool { return a == nil || *a == *b }
 	spans := func(a, b []span) bool {
 		return len(a) == 0 || slices.ContainsFunc(a, func(x span) bool {
@@ -141,7 +152,7 @@ func meet(a, b *when) bool {
 		}
 		return true
 	}
-	return words(a.Outcome, b.Outcome) && words(a.Reason, b.Reason) && flag(a.Certain, b.Certain) && patterns(a.Line, b.Line) && patterns(a.Caller, b.Caller) &&
+	return words(a.Outcome, b.Outcome) && words(a.Reason, b.Reason) && flag(a.Certain, b.Certain) && patterns(a.Line, b.Line) && callers() &&
 		flag(a.Anonymous, b.Anonymous) && flag(a.Internal, b.Internal) && words(a.Region, b.Region) && words(a.Contact, b.Contact) && patterns(a.Group, b.Group) &&
 		words(a.Attestation, b.Attestation) && meetCounts(a.Attempts, b.Attempts) && meetBetween(a.Ring, b.Ring) && meetBetween(a.Wait, b.Wait) &&
 		meetBetween(a.QueueWait, b.QueueWait) && flag(a.MessageLeft, b.MessageLeft) && flag(a.Open, b.Open) && words(a.Hours, b.Hours) &&
@@ -163,141 +174,6 @@ func meetCounts(a, b *count) bool {
 	return (a.Under == nil || b.AtLeast == nil || *b.AtLeast < *a.Under) && (b.Under == nil || a.AtLeast == nil || *a.AtLeast < *b.Under)
 }
 
-// gaps warns of outcomes about which no rule decides: of the plainest calls that there are, from
-// somebody new, on no line in particular, at an hour of each kind.
-func (l *linter) gaps() {
-	if len(l.r.file.Rules) == 0 {
-		return // told
-	}
-	hours := l.examples()
-	open := map[string][]string{} // by the kinds of calls, the hours at which nothing is decided
-	var order []string
-	for _, h := range hourKinds {
-		at, has := hours[h]
-		if !has {
-			continue
-		}
-		var missing []kind
-		for _, k := range kinds {
-			if !l.decided(k, at) {
-				missing = append(missing, k)
-			}
-		}
-		if len(missing) == 0 {
-			continue
-		}
-		what := inKinds(missing)
-		if len(open[what]) == 0 {
-			order = append(order, what)
-		}
-		open[what] = append(open[what], h)
-	}
-	for _, what := range order {
-		hs := open[what]
-		example := hours[hs[0]].In(l.r.zone).Format("Mon 2 Jan 2006 15:04")
-		when := "at any hour"
-		if len(hs) < len(hours) {
-			when = "when the hours say " + strings.Join(hs, " or ")
-		}
-		l.rep.Warning("rules", "no rule decides about calls that are %s %s, one on %s for instance: nothing is sent; add a rule for them, or one that says nothing: with the reason", what, when, example)
-	}
-}
-
-// hourKinds are what the hours may say, in the order in which gaps are told.
-var hourKinds = []string{opened, shut, pause, holiday}
-
-// examples finds a time to come for each of hourKinds that the office has. Without
-// hours any time does.
-func (l *linter) examples() map[string]time.Time {
-	found := map[string]time.Time{}
-	s := l.r.office.hours
-	t := l.now.In(l.r.zone).Truncate(30 * time.Minute)
-	if !s.any {
-		return map[string]time.Time{shut: t}
-	}
-	for range 366 * 48 {
-		if k := s.at(t.In(s.zone)); found[k].IsZero() {
-			found[k] = t
-			if len(found) == len(hourKinds) {
-				break
-			}
-		}
-		t = t.Add(30 * time.Minute)
-	}
-	return found
-}
-
-// decided tells whether some rule matches the plain calls of a kind.
-func (l *linter) decided(k kind, at time.Time) bool {
-	c := &pbx.Call{Direction: pbx.Inbound, State: pbx.StateEnded, Outcome: k.outcome, Reason: k.reason, Certain: true, EndedAt: at,
-		Caller: pbx.Caller{Number: "+12025550143", Raw: "+12025550143"}, Wait: 20 * time.Second}
-	if k.rang() {
-		c.Ring = 20 * time.Second
-	}
-	c.StartedAt = at.Add(-c.Wait)
-	messages := []*bool{nil}
-	if k.outcome == pbx.Voicemail {
-		yes, no := true, false
-		messages = []*bool{&yes, &no, nil}
-	}
-	for _, m := range messages {
-		if k.outcome == pbx.Voicemail {
-			c.Voicemail = &pbx.Mailbox{MessageLeft: m}
-		}
-		if d := l.r.Decide(Facts{Call: c}, at); d.Rule == "" {
-			return false
-		}
-	}
-	return true
-}
-
-// inKinds names kinds of calls: "busy", "voicemail (reason busy or declined)".
-func inKinds(some []kind) string {
-	reasons := map[pbx.Outcome][]string{}
-	for _, k := range some {
-		reasons[k.outcome] = append(reasons[k.outcome], string(k.reason))
-	}
-	var parts []string
-	for _, o := range pbx.Outcomes {
-		switch rs := reasons[o]; {
-		case len(rs) == 0:
-		case o == pbx.Voicemail && len(rs) < len(pbx.Reasons):
-			parts = append(parts, fmt.Sprintf("%s (reason %s)", o, strings.Join(rs, " or ")))
-		default:
-			parts = append(parts, string(o))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// ways are by what words a text offers a way to go on, by language. A language that is not
-// here is not looked at.
-var ways = map[string]map[string]*regexp.Regexp{
-	"en": {
-		"reply":     regexp.MustCompile(`(?i)\b(repl(y|ies|ied)|respond|answer here|text (us|back|me)|message us|write (us|back)|send us)\b`),
-		"call back": regexp.MustCompile(`(?i)\b(call(ing)? (you|us|back|again|then|now|tomorrow)|(ring|phone) (you|us)|get back to you|return your call|be in touch|call \+?[\d(])`),
-		"book":      regexp.MustCompile(`(?i)\b(book(ing)?|schedule|appointment online)\b|https?://`),
-	},
-	"es": {
-		"reply":     regexp.MustCompile(`(?i)\b(respond(a|e|er|anos|enos)?|resp[oó]nd(a|e)(nos)?|conteste|contesta|escr[ií]b(a|e)(nos)?)\b`),
-		"call back": regexp.MustCompile(`(?i)(llamar(emos|le|te)|ll[aá]m(a|e)(nos|mos)|devolver(emos)? (la|su|tu) llamada|le llamamos|te llamamos)`),
-		"book":      regexp.MustCompile(`(?i)\b(reserv(a|e|ar)|agend(a|e|ar)|cita en l[ií]nea)\b|https?://`),
-	},
-	"de": {
-		"reply":     regexp.MustCompile(`(?i)\b(antwort(en)?|schreib(en)?|hier melden)\b`),
-		"call back": regexp.MustCompile(`(?i)(ruf(en|e)?\b.*\b(zurück|an)\b|rückruf|melden uns)`),
-		"book":      regexp.MustCompile(`(?i)\b(buch(en|ung)?|termin online|vereinbaren)\b|https?://`),
-	},
-	"fr": {
-		"reply":     regexp.MustCompile(`(?i)\b(répond(ez|re|s)|repond(ez|re|s)|écrivez|ecrivez)`),
-		"call back": regexp.MustCompile(`(?i)(rappel(ons|ez|erons|ler)|appelez)`),
-		"book":      regexp.MustCompile(`(?i)(réserv(ez|er)|reserv(ez|er)|rendez-vous en ligne)|https?://`),
-	},
-}
-
-// stops are words by which a text says how to stop.
-var stops = regexp.MustCompile(`(?i)\b(stop|stopp|arret|arrêt|alto|baja|opt.?out|unsubscribe)\b`)
-
 // said is one text of a message, as far as it can be told from the letters.
 type said struct {
 	p        strict.Path
@@ -312,7 +188,7 @@ func (l *linter) texts(p strict.Path, called string, m languages) (all []said) {
 		return []said{{p, called, m.All, l.r.file.Language}}
 	}
 	for _, t := range m.By {
-		all = append(all, said{p.Key(t.Key), called + " in " + t.Key, t.Value, t.Key})
+		all = append(all, said{p.Key(t.Key), called + " in " + t.Key, t.Value, language(t.Key)})
 	}
 	return all
 }
@@ -325,8 +201,12 @@ func (l *linter) messages() {
 	look := func(s said, first bool) {
 		if words := ways[s.language]; words != nil {
 			var has []string
+			goingOn := s.text
+			if how := howToStop[s.language]; how != nil { // "Reply STOP" is no way to go on
+				goingOn = how.ReplaceAllString(s.text, " ")
+			}
 			for _, way := range []string{"reply", "call back", "book"} {
-				if words[way].MatchString(s.text) || way == "call back" && strings.Contains(s.text, ".Phone") || way == "book" && strings.Contains(s.text, ".Booking") {
+				if words[way].MatchString(goingOn) || way == "call back" && strings.Contains(s.text, ".Phone") || way == "book" && strings.Contains(s.text, ".Booking") {
 					has = append(has, way)
 				}
 			}
@@ -337,23 +217,20 @@ func (l *linter) messages() {
 				l.rep.Warning(s.p, "%s offers one way to go on (%s): offer a second of reply, call back, book ({{.Booking}}), for those to whom the first is none", s.called, has[0])
 			}
 		}
-		if first && !stops.MatchString(s.text) {
+		if first && !saysStop(s.text, s.language) {
 			l.rep.Warning(s.p, "%s may be the first text that somebody gets, and does not say how to stop: add a word such as \"Reply STOP to opt out\"", s.called)
 		}
 	}
 	for i := range l.r.file.Rules {
 		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
-		// Who is in an address book or has called before may have had a text; who is new has not.
-		first := len(ru.When.Contact) == 0 || slices.Contains(ru.When.Contact, "new")
-		if a := ru.When.Attempts; a != nil && a.AtLeast != nil && *a.AtLeast > 1 {
-			first = false
-		}
+		// Whatever a rule asks, its text may be the first one. Who is known, or calls again, need not have been texted:
+		// the call before may have come to a rule that sends nothing, or a guard stood against its text. And where
+		// it was texted, this one is mostly none: one is enough within the window.
 		if ru.Send != "" {
-			u := uses[ru.Send]
-			uses[ru.Send] = use{u.first || first, true}
+			uses[ru.Send] = use{true, true}
 		}
 		if ru.Text != "" {
-			look(said{p.Key("text"), "the text of rule " + quote(ru.Name), ru.Text, l.r.file.Language}, first)
+			look(said{p.Key("text"), "the text of rule " + quote(ru.Name), ru.Text, l.r.file.Language}, true)
 		}
 		for j, fu := range ru.FollowUps {
 			if fu.Send != "" {
@@ -374,6 +251,76 @@ func (l *linter) messages() {
 	}
 }
 
+// numbers warns of texts that take another segment on a line whose number is longer than rules.yaml lets one expect.
+func (l *linter) numbers(s Seen) {
+	expected := l.r.longestNumber()
+	longest := pbx.Line{Number: expected}
+	for _, have := range s.all() {
+		if len(have.Number) > len(longest.Number) {
+			longest = have
+		}
+	}
+	if longest.Number == expected {
+		return
+	}
+	most := func(t *text, number string) (most int) {
+		all := l.r.extremes(t, number)
+		for i := range all {
+			if body, err := t.render(&all[i]); err == nil {
+				n, _ := gsm7.Segments(body)
+				most = max(most, n)
+			}
+		}
+		return most
+	}
+	look := func(p strict.Path, t *text) {
+		if t == nil || !slices.Contains(t.uses, "LineNumber") && !slices.Contains(t.uses, "Phone") {
+			return
+		}
+		if n := most(t, longest.Number); n > most(t, expected) {
+			l.rep.Warning(p, "%s takes up to %s on line %s, whose number has %d digits: each is paid for; 160 characters fit into one",
+				t.called, segments(n), cmp.Or(longest.Name, longest.Number), len(longest.Number)-1)
+		}
+	}
+	for _, item := range l.r.file.Messages {
+		p, m := strict.At("messages").Key(item.Key), l.r.messages[item.Key]
+		if m == nil {
+			continue
+		}
+		look(p, m.one)
+		for _, t := range item.Value.By {
+			look(p.Key(t.Key), m.texts[language(t.Key)])
+		}
+	}
+	for i := range l.r.file.Rules {
+		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+		if ru.Text != "" && ru.msg != nil {
+			look(p.Key("text"), ru.msg.one)
+		}
+		for j, fu := range ru.FollowUps {
+			if fu.Text != "" && fu.msg != nil {
+				look(p.Key("follow_ups").Index(j).Key("text"), fu.msg.one)
+			}
+		}
+	}
+}
+
+// languages warns of lines with a language in which nothing can be said.
+func (l *linter) languages() {
+	spoken := map[string]bool{l.r.file.Language: true}
+	for _, m := range l.r.file.Messages {
+		for _, t := range m.Value.By {
+			spoken[language(t.Key)] = true
+		}
+	}
+	for i := range l.r.file.Lines {
+		if lang := l.r.lines[i].language; l.r.file.Lines[i].Value.Language != "" && !spoken[lang] {
+			l.rep.Warning(strict.At("lines").Key(l.r.file.Lines[i].Key, "language"), "no message has a text in %s, so callers of this line get %s: write messages as {%s: …, %s: …}",
+				lang, l.r.file.Language, l.r.file.Language, lang)
+		}
+	}
+}
+
 // runningOut is how long before the last holiday that is known its end is told.
 const runningOut = 60 * 24 * time.Hour
 
@@ -382,9 +329,11 @@ func (l *linter) hours() {
 	today := dateOf(l.now.In(l.r.zone))
 	check := func(p strict.Path, o *office) {
 		if c := o.closing; c.last != 0 && !c.endless && c.last < dateOf(l.now.Add(runningOut).In(l.r.zone)) {
-			where := p.Key("closed_on")
-			if !l.rep.Has(where) {
-				where = p.Key("holidays")
+			where := p.Key("exceptions")
+			for _, key := range []string{"holidays", "closed_on"} {
+				if l.rep.Has(p.Key(key)) {
+					where = p.Key(key)
+				}
 			}
 			verb := "is"
 			if c.last < today {
@@ -397,7 +346,8 @@ func (l *linter) hours() {
 	l.exceptions("exceptions", l.r.file.Exceptions, l.r.zone, today)
 	for i, o := range l.r.lines {
 		line, p := &l.r.file.Lines[i].Value, strict.At("lines").Key(l.r.file.Lines[i].Key)
-		if line.ClosedOn != nil || line.Holidays != nil {
+		// Exceptions of its own may hold its holidays; those of the whole office are told of once.
+		if line.ClosedOn != nil || line.Holidays != nil || line.Exceptions != nil && o.closing.last != l.r.office.closing.last {
 			check(p, o)
 		}
 		if line.Exceptions != nil {
@@ -526,12 +476,19 @@ func (s *Seen) Call(c *pbx.Call) {
 	}
 }
 
+// all are the lines of textback.yaml, then those of stored calls, in an order that is always the same.
+func (s *Seen) all() []pbx.Line {
+	return slices.Concat(s.Lines, slices.SortedFunc(maps.Keys(s.lines), func(a, b pbx.Line) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Number, b.Number), cmp.Compare(a.Raw, b.Raw))
+	}))
+}
+
 // enough is how many calls must be stored before something counts as never seen.
 const enough = 100
 
 // seen warns of lines and queues in the rules that there are none of.
 func (l *linter) seen(s Seen) {
-	all := slices.Concat(s.Lines, slices.Collect(maps.Keys(s.lines)))
+	all := s.all()
 	line := func(p strict.Path, pattern string) {
 		if slices.ContainsFunc(all, func(have pbx.Line) bool { return onLine([]string{pattern}, have) }) {
 			return

@@ -8,6 +8,8 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/nyaruka/phonenumbers"
+
 	"textback/pbx"
 	"textback/pbx/event"
 	"textback/rules/gsm7"
@@ -61,8 +63,41 @@ type values struct {
 	Booking     string // the link, with the call's tag
 }
 
-// worst is the longest rendering to be expected of a text.
-func (r *Rules) worst(t *text) values {
+// longestNumber is the longest number of a line that rules.yaml names; when it names none, one as long as the examples of the
+// regions that are texted.
+func (r *Rules) longestNumber() (longest string) {
+	longer := func(n string) {
+		if len(n) > len(longest) {
+			longest = n
+		}
+	}
+	named := func(pattern string) {
+		if strings.HasPrefix(pattern, "+") && len(pattern) <= 16 && !strings.Contains(pattern, "*") && looksLikeNumber(pattern) {
+			longer(pattern)
+		}
+	}
+	for _, l := range r.file.Lines {
+		named(l.Key)
+	}
+	for i := range r.file.Rules {
+		for _, pattern := range r.file.Rules[i].When.Line {
+			named(pattern)
+		}
+	}
+	if longest == "" {
+		for _, region := range r.file.Regions {
+			longer(exampleNumber(region, phonenumbers.FIXED_LINE))
+			longer(exampleNumber(region, phonenumbers.MOBILE))
+		}
+	}
+	if longest == "" {
+		longest = "+12125550100"
+	}
+	return longest
+}
+
+// worst is the longest rendering to be expected of a text about calls to a line of that number.
+func (r *Rules) worst(t *text, number string) values {
 	longer := func(s *string, others ...string) {
 		for _, o := range others {
 			if n, _ := gsm7.Segments(o); n > 1 || len(o) > len(*s) {
@@ -70,8 +105,8 @@ func (r *Rules) worst(t *text) values {
 			}
 		}
 	}
-	v := values{Name: "Maximiliane", FirstName: "Maximiliane", Line: "Front desk and reception", LineNumber: "+12125550100",
-		Phone: firstOf(r.file.Business.Phone, "+12125550100"), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
+	v := values{Name: "Maximiliane", FirstName: "Maximiliane", Line: "Front desk and reception", LineNumber: number,
+		Phone: firstOf(r.file.Business.Phone, number), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
 	for _, o := range r.offices() {
 		longer(&v.Business, o.business)
 		if o.hours.any {

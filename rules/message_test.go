@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -180,12 +181,66 @@ func TestShippedMessages(t *testing.T) {
 	}
 	for name, m := range r.messages {
 		x := m.in("en")
-		for _, v := range x.extremes(r.worst(x), "Business") {
+		for _, v := range x.extremes(r.worst(x, r.longestNumber()), "Business") {
 			body, err := x.render(&v)
 			if n, enc := gsm7.Segments(body); err != nil || n != 1 || enc != "GSM-7" ||
 				!strings.Contains(body, "Miller Dental") || !strings.HasSuffix(body, "Reply STOP to opt out.") || strings.Contains(body, " ,") || strings.Contains(body, "  ") {
 				t.Errorf("%s: %q in %d segments of %s, %v", name, body, n, enc, err)
 			}
 		}
+	}
+}
+
+// The longest text is one about a line with a long number: of those known, else as the regions have them.
+func TestLongNumbers(t *testing.T) {
+	fill := func(n int) string {
+		return "{{.Business}}" + strings.Repeat("x", 160-len("Miller Dental")-n) + "{{.Phone}}"
+	}
+	takesTwo := func(problems []Problem) bool {
+		return slices.ContainsFunc(problems, func(p Problem) bool { return strings.Contains(p.Text, "takes up to 2 segments") })
+	}
+	for _, c := range []struct {
+		yaml string
+		room int  // for the number
+		two  bool // what is told when the file is read
+	}{
+		{"", 12, false}, {"", 11, true},
+		{"regions: [GB]\n", 13, false}, {"regions: [GB]\n", 12, true},
+		{"regions: [US, DE]\n", 14, false}, {"regions: [US, DE]\n", 13, true},
+		{"lines: {\"+442079460123\": {language: en}}\n", 13, false}, {"lines: {\"+442079460123\": {language: en}}\n", 12, true},
+		{"regions: [US, DE]\nlines: {\"+12125550110\": {language: en}, Service: {language: en}, \"+4930*\": {language: en}}\n", 12, false},
+	} {
+		_, problems := Parse("rules.yaml", []byte(head+c.yaml+"rules: [{text: \""+fill(c.room)+"\"}]\n"))
+		if takesTwo(problems) != c.two {
+			t.Errorf("%q with room for %d: %v", c.yaml, c.room, problems)
+		}
+	}
+	_, problems := Parse("rules.yaml", []byte(head+"rules: [{when: {line: \"+442079460123\"}, text: \""+fill(12)+"\"}]\n"))
+	if !takesTwo(problems) {
+		t.Error("the line that a rule names is not looked at")
+	}
+
+	// textback.yaml and stored calls may know of longer ones.
+	long := pbx.Line{Number: "+442079460123", Name: "London"}
+	var stored Seen
+	stored.Call(&pbx.Call{Line: long})
+	r := read(t, "messages: {m: {en: \""+fill(12)+"\", es: \""+fill(13)+"\"}, n: \""+fill(12)+"\"}\nrules:\n  - {when: {outcome: busy}, send: m}\n  - {send: n, follow_ups: [{after: 1h, text: \""+fill(12)+"\"}]}\n")
+	for _, x := range []struct {
+		seen Seen
+		want int
+	}{{Seen{}, 0}, {Seen{Lines: []pbx.Line{{Number: "+12125550100"}}}, 0}, {Seen{Lines: []pbx.Line{{Number: "+12125550100"}, long}}, 3}, {stored, 3}} {
+		n := 0
+		for _, p := range r.Lint(theDay, x.seen) {
+			if strings.Contains(p.Text, "takes up to 2 segments on line London, whose number has 12 digits") {
+				n++
+			}
+		}
+		if n != x.want {
+			t.Errorf("%+v: %d warnings, want %d", x.seen, n, x.want)
+		}
+	}
+	r = read(t, "rules: [{text: \""+strings.Replace(fill(12), ".Phone", ".Line", 1)+"\"}]\n")
+	if problems := r.Lint(theDay, stored); takesTwo(problems) {
+		t.Errorf("without a number in it: %v", problems)
 	}
 }

@@ -82,5 +82,5 @@ func (b *budget) Scalar(s string) error {
 	return nil
 }
 
-// off is what YAML makes of off, too.
-func off(s string) bool { return strings.EqualFold(s, "off") || strings.EqualFold(s, "false") }
+// off is the one word for no limit. false is refused: whoever writes it may as well mean that there are to be none.
+func off(s string) bool { return strings.EqualFold(s, "off") }

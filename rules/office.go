@@ -124,7 +124,11 @@ func scheduleOf(zone *time.Location, week [7][]span, any bool, closedOn map[date
 	for d := range s.dates {
 		c.last = max(c.last, d)
 	}
-	maps.Copy(s.dates, exceptions)
+	for d, sp := range exceptions {
+		if s.dates[d] = sp; len(sp.spans) == 0 {
+			c.last = max(c.last, d)
+		}
+	}
 	return s, c
 }
 

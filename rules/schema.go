@@ -170,7 +170,7 @@ func numberOrOff(pattern, kind string) map[string]any {
 		map[string]any{"type": kind, "minimum": 0},
 		map[string]any{"type": "string", "pattern": pattern},
 		map[string]any{"enum": []any{"off"}},
-		map[string]any{"type": "string", "pattern": `^([oO][fF][fF]|[fF][aA][lL][sS][eE])$`},
-		map[string]any{"enum": []any{false, nil}},
+		map[string]any{"type": "string", "pattern": `^[oO][fF][fF]$`},
+		map[string]any{"type": "null"},
 	}}
 }

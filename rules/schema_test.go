@@ -77,6 +77,7 @@ func FuzzSchema(f *testing.F) {
 		}
 	}
 	f.Add([]byte("version: 1\nbusiness: {name: X}\ntimezone: UTC\nguards: {budgets: {per_caller: off, money_per_day: \"5.00\"}, prices: {US: 0.0083}}\ndefaults: {delay: 0}\n"))
+	f.Add([]byte("version: 1\nbusiness: {name: X}\ntimezone: UTC\ndefaults: {window: 2d, fresh: 0d1h, delay: 0d}\nrules:\n  - {text: X, window: 1d12h}\n"))
 	b, err := Schema()
 	if err != nil {
 		f.Fatal(err)

@@ -10,7 +10,6 @@ import (
 	"maps"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,7 +25,7 @@ import (
 
 type backtestCmd struct {
 	configFlag
-	Since       days          `default:"30d" help:"How far back: 30d, 12h."`
+	Since       days          `placeholder:"30d" help:"How far back: 30d, 12h. Without it 30 days of the daemon's calls, and all of those in files."`
 	Rules       string        `placeholder:"NEW.yaml" help:"Other rules: what would differ is listed call by call."`
 	From        []string      `placeholder:"FILE.jsonl" help:"Read calls from files (one CloudEvent a line, as 'textback calls --json' prints them) and not from the daemon; '-' is standard input. All of them count unless --since is given. Repeatable."`
 	List        bool          `help:"List every missed call and what would become of it."`
@@ -44,20 +43,15 @@ type days struct {
 
 // UnmarshalText reads 30d, and whatever Go reads as a duration.
 func (d *days) UnmarshalText(b []byte) (err error) {
-	s := string(b)
-	d.set = s != "30d"
-	if n, ok := strings.CutSuffix(s, "d"); ok {
-		if days, err := strconv.Atoi(n); err == nil && days >= 0 && days < 10_000 {
-			d.Duration = time.Duration(days) * 24 * time.Hour
-			return nil
-		}
-		return fmt.Errorf("%q is no time: write it like 30d or 12h", s)
-	}
-	if d.Duration, err = time.ParseDuration(s); err != nil || d.Duration < 0 {
-		return fmt.Errorf("%q is no time: write it like 30d or 12h", s)
+	d.set = true
+	if d.Duration, err = strict.Duration(string(b)); err != nil || d.Duration < 0 {
+		return fmt.Errorf("%q is no time: write it like 30d or 12h", b)
 	}
 	return nil
 }
+
+// usualSince is how far back the daemon's calls are looked at unless --since says.
+const usualSince = 30 * 24 * time.Hour
 
 // Run puts stored calls through the rules, and through others, and tells what would
 // have been sent. It sends nothing.
@@ -71,16 +65,22 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 		return err
 	}
 	var since time.Time
-	if len(c.From) == 0 || c.Since.set {
+	switch {
+	case c.Since.set:
 		since = time.Now().Add(-c.Since.Duration)
+	case len(c.From) == 0:
+		since = time.Now().Add(-usualSince)
+	}
+	book, problems := addressBook(cfg, false)
+	for _, p := range problems {
+		fmt.Fprintln(con.err, p)
+	}
+	options := func(r *rules.Rules) simulate.Options {
+		return simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk}
 	}
 	verdicts := func(r *rules.Rules) []*simulate.Verdict {
-		book, problems := addressBook(cfg, false)
-		for _, p := range problems {
-			fmt.Fprintln(con.err, p)
-		}
 		// Those before count too: they tell who is known, and which episode is open.
-		all := simulate.Run(r, simulate.Calls(calls), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup})
+		all := simulate.Run(r, simulate.Calls(calls), time.Time{}, options(r))
 		return slices.DeleteFunc(all, func(v *simulate.Verdict) bool { return v.Call.EndedAt.Before(since) })
 	}
 	b := backtest{backtestCmd: c, zone: r.Zone(), old: verdicts(r)}
@@ -100,7 +100,7 @@ func (c backtestCmd) Run(ctx context.Context, con console) error {
 		b.best = b.now
 	}
 	if c.Office {
-		b.facts = simulate.Office(b.best, calls, c.Soon)
+		b.facts = simulate.Office(b.best, calls, c.Soon, options(r))
 	}
 	if c.JSON {
 		return b.json(con.out)

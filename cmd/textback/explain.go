@@ -57,6 +57,15 @@ type explainCmd struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
+// Validate refuses what describes no call, as wrong usage.
+func (c explainCmd) Validate() error {
+	if c.Call != "" {
+		return nil
+	}
+	_, err := c.hypothetical(pbx.Config{Region: "US"}, time.UTC, time.Now())
+	return err
+}
+
 // Run tells what would become of a call, and why. It sends nothing.
 func (c explainCmd) Run(ctx context.Context, con console) error {
 	cfg, r, err := loadFiles(con, c.Config, config.LoadOpen)
@@ -68,7 +77,9 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 		d, err = c.stored(ctx, con, cfg, r)
 	} else {
 		var f rules.Facts
-		if f, err = c.hypothetical(cfg.Tracker(), r.Zone(), time.Now()); err == nil {
+		if f, err = c.hypothetical(cfg.Tracker(), r.Zone(), time.Now()); err != nil {
+			err = usage(err)
+		} else {
 			if f.Contact == nil { // as it is in the address books
 				book, problems := addressBook(cfg, false)
 				for _, p := range problems {
@@ -118,7 +129,7 @@ func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config,
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)
 	}
-	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup}) {
+	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk}) {
 		if v.Call == call {
 			return v.Decision, nil
 		}

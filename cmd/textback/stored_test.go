@@ -13,6 +13,7 @@ import (
 
 	"textback/pbx"
 	"textback/pbx/bus"
+	"textback/sms"
 )
 
 // What asks for stored calls gets them from the NATS server of a daemon: explain --call, backtest, check.
@@ -68,6 +69,7 @@ func TestStoredCalls(t *testing.T) {
 	call("second", time.Minute, pbx.Inbound, pbx.RangOut, "+12025550143")
 	call("other", 2*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
 	call("back", 7*time.Minute, pbx.Outbound, pbx.Answered, "+12025550144")
+	call("after", 10*time.Minute, pbx.Inbound, pbx.RangOut, "+12025550144")
 	for i := range 100 {
 		call(fmt.Sprint("more", i), time.Duration(i)*time.Second, pbx.Inbound, pbx.Answered, "+12125550177")
 	}
@@ -76,6 +78,20 @@ func TestStoredCalls(t *testing.T) {
 			t.Fatal("the calls were not stored")
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+
+	// What became of the first call's text.
+	if err := sms.EnsureStreams(ctx, nc, log); err != nil {
+		t.Fatal(err)
+	}
+	job := `{"id":"j1","call":"hq/first","site":"hq","caller":"c","state":"failed","why":"not_mobile","call_ended_at":"2026-01-01T00:00:00Z","created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"}`
+	sender, err := bus.Connect(bus.ConnectOptions{Server: s, Role: bus.Sender, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	if _, err := sender.RequestWithContext(ctx, "textback.v1.sms.job.j1", []byte(job)); err != nil {
+		t.Fatal(err)
 	}
 
 	config := filepath.Join(dir, "textback.yaml")
@@ -114,9 +130,13 @@ rules:
 		{0, []string{"explain", "--call", "second"}, []string{"is still within the window", "yes  again", "0 of 3 automatic texts to this caller|1 of 3 automatic texts to this caller"}},
 		{0, []string{"explain", "--call", "back"}, []string{"No text is sent: the call went out"}},
 		{1, []string{"explain", "--call", "nowhere"}, []string{`no call "nowhere" is stored`}},
-		{0, []string{"backtest", "--office"}, []string{"3 missed calls", "2 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
+		{0, []string{"explain", "--call", "after"}, []string{`A text is sent, by rule "missed"`}},
+		{0, []string{"backtest", "--office"}, []string{"4 missed calls", "3 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
+		{0, []string{"calls", "--since", "30d", "--missed"}, []string{"failed (not_mobile)"}},
+		{0, []string{"calls", "--since", "30d", "--json"}, []string{`"id":"hq/first"`, `,"textstate":"failed","textwhy":"not_mobile"}`, `"id":"hq/second"`}},
+		{0, []string{"texts", "--json"}, []string{`{"id":"j1",`}},
 		{0, []string{"backtest", "--since", "1h"}, []string{"no missed calls in this time"}},
-		{0, []string{"check"}, []string{`line "Back door" was never called: none of 104 stored calls`, "are fine"}},
+		{0, []string{"check"}, []string{`line "Back door" was never called: none of 105 stored calls`, "are fine"}},
 		{0, []string{"check", "--calls"}, []string{`line "Back door" was never called`}},
 	} {
 		got := textback(c.want, c.args...)
@@ -129,5 +149,16 @@ rules:
 				t.Errorf("%v does not say %q:\n%s", c.args, s, got)
 			}
 		}
+	}
+	// Where 25 s with a mailbox's greeting are no talk, the episode goes on.
+	b, err := os.ReadFile(config)
+	if err == nil {
+		err = os.WriteFile(config, append(b, "sms: {got_through_talk: 30s}\n"...), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := textback(0, "explain", "--call", "after"); !strings.Contains(got, "is still within the window") {
+		t.Error(got)
 	}
 }

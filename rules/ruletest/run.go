@@ -82,6 +82,7 @@ func (s *Suite) Run(r *rules.Rules) Result {
 
 // checkNames looks whether the tests speak of what rules.yaml has.
 func (s *Suite) checkNames(r *rules.Rules) {
+	before := len(s.rep.Problems)
 	names, messages, staff := r.RuleNames(), r.MessageNames(), []string{}
 	for _, p := range r.Staff() {
 		staff = append(staff, p.Name)
@@ -114,6 +115,61 @@ func (s *Suite) checkNames(r *rules.Rules) {
 		s.times(p.Key("at"), t.At, r.Zone())
 	}
 	s.times("at", s.file.At, r.Zone())
+	if len(s.rep.Problems) == before { // else their times may be none
+		s.checkOrder(r.Zone())
+	}
+}
+
+// checkOrder reports steps that happen before those above them. They would be put into the order of their times, and "the
+// step before" and "the last caller" would mean others than the reader thinks.
+func (s *Suite) checkOrder(zone *time.Location) {
+	for i := range s.file.Tests {
+		now := s.begins(&s.file.Tests[i], zone)
+		var before time.Time
+		for j := range s.file.Tests[i].Steps {
+			st := &s.file.Tests[i].Steps[j]
+			now = st.when(now, zone)
+			if j > 0 && now.Before(before) {
+				const layout = "2006-01-02 15:04:05"
+				s.rep.Problem(strict.At("tests").Index(i).Key("steps").Index(j).Key("at"),
+					"time does not run backwards: this is %s, and the step above happens at %s; put the steps into the order of their times, or give the date where this is another day",
+					now.In(zone).Format(layout), before.In(zone).Format(layout))
+			}
+			before = now // who talks may be called meanwhile
+			now = now.Add(st.talk())
+		}
+	}
+}
+
+// begins is the test's own time, or the file's.
+func (s *Suite) begins(t *test, zone *time.Location) time.Time {
+	now, _ := clock(s.file.At, time.Time{}, zone)
+	if t.At != "" {
+		now, _ = clock(t.At, now, zone)
+	}
+	return now
+}
+
+// when is the time of a step, now that of the end of the one before.
+func (st *step) when(now time.Time, zone *time.Location) time.Time {
+	switch {
+	case st.At != "":
+		now, _ = clock(st.At, now, zone)
+	case st.After != nil:
+		now = now.Add(*st.After)
+	}
+	return now
+}
+
+// talk is for how long a step goes on.
+func (st *step) talk() time.Duration {
+	switch {
+	case st.CalledBack != nil:
+		return *st.CalledBack
+	case st.GotThrough != nil:
+		return *st.GotThrough
+	}
+	return 0
 }
 
 func (s *Suite) times(p strict.Path, at string, zone *time.Location) {
@@ -141,10 +197,7 @@ func (s *Suite) run(r *rules.Rules, i int, res *Result) {
 	if single {
 		steps = []step{{Call: t.Call, Expect: t.Expect}}
 	}
-	now, _ := clock(s.file.At, time.Time{}, zone)
-	if t.At != "" {
-		now, _ = clock(t.At, now, zone)
-	}
+	now := s.begins(t, zone)
 	book := map[string]*rules.Contact{}
 	for n, c := range s.file.Contacts {
 		book[number.Parse(n, s.file.Region).E164] = c.contact()
@@ -157,12 +210,7 @@ func (s *Suite) run(r *rules.Rules, i int, res *Result) {
 		if !single {
 			sp = p.Key("steps").Index(j)
 		}
-		switch {
-		case st.At != "":
-			now, _ = clock(st.At, now, zone)
-		case st.After != nil:
-			now = now.Add(*st.After)
-		}
+		now = st.when(now, zone)
 		from := last
 		if st.From != "" {
 			from = number.Parse(st.From, s.file.Region).E164
@@ -184,12 +232,12 @@ func (s *Suite) run(r *rules.Rules, i int, res *Result) {
 			}
 			plans = append(plans, planned{now, n, st.Expect, sp.Key("expect"), c})
 		case st.GotThrough != nil, st.CalledBack != nil:
-			dir, talk := pbx.Inbound, st.GotThrough
+			dir, talk := pbx.Inbound, st.talk()
 			if st.CalledBack != nil {
-				dir, talk = pbx.Outbound, st.CalledBack
+				dir = pbx.Outbound
 			}
-			c := &pbx.Call{ID: fmt.Sprintf("%d-%d", i, j), Direction: dir, State: pbx.StateEnded, Outcome: pbx.Answered, Certain: true, Talk: *talk,
-				StartedAt: now, AnsweredAt: now, EndedAt: now.Add(*talk), Caller: pbx.Caller{Number: from}}
+			c := &pbx.Call{ID: fmt.Sprintf("%d-%d", i, j), Direction: dir, State: pbx.StateEnded, Outcome: pbx.Answered, Certain: true, Talk: talk,
+				StartedAt: now, AnsweredAt: now, EndedAt: now.Add(talk), Caller: pbx.Caller{Number: from}}
 			now = c.EndedAt
 			e = simulate.Event{At: now, Kind: simulate.Call, Call: c, Number: from}
 		case st.Reply != nil:

@@ -170,7 +170,8 @@ type Fact struct {
 
 // Office holds verdicts against what the office did, as far as its calls tell, within a day. A caller who
 // is reached within soon of the text hardly needed one.
-func Office(all []*Verdict, calls []*pbx.Call, soon time.Duration) (facts []Fact) {
+func Office(all []*Verdict, calls []*pbx.Call, soon time.Duration, opt Options) (facts []Fact) {
+	opt.defaults()
 	by := map[string][]*pbx.Call{}
 	for _, c := range calls {
 		if n := c.Caller.Number; n != "" {
@@ -188,7 +189,7 @@ func Office(all []*Verdict, calls []*pbx.Call, soon time.Duration) (facts []Fact
 			if after < 0 || after > 24*time.Hour || c == v.Call {
 				continue
 			}
-			reached := c.Outcome == pbx.Answered && (c.Direction == pbx.Inbound || c.Talk >= gotThroughTalk)
+			reached := opt.talked(c)
 			switch {
 			case reached && c.Direction == pbx.Inbound:
 				f.What, f.After = GotThrough, after

@@ -25,6 +25,23 @@ type Policy interface {
 type Options struct {
 	Window  time.Duration                      // after which an episode closes; default 12 h
 	Contact func(number string) *rules.Contact // the address book; nil: none
+	// GotThroughTalk is from which talk time on an outbound call counts as got through (CALLS.md, vocabulary);
+	// default 20 s, as the sender's.
+	GotThroughTalk time.Duration
+}
+
+func (o *Options) defaults() {
+	if o.Window == 0 {
+		o.Window = 12 * time.Hour
+	}
+	if o.GotThroughTalk == 0 {
+		o.GotThroughTalk = 20 * time.Second
+	}
+}
+
+// talked tells whether an answered call is one in which caller and office spoke: a mailbox answers outbound calls, too.
+func (o *Options) talked(c *pbx.Call) bool {
+	return c.Outcome == pbx.Answered && (c.Direction == pbx.Inbound || c.Talk >= o.GotThroughTalk)
 }
 
 // Kind is what happens in an Event.
@@ -159,9 +176,7 @@ type office struct {
 // Run lets the events happen in the order of their times, and then whatever is due
 // up to until (zero: everything). It returns a verdict for each missed call.
 func Run(p Policy, events []Event, until time.Time, opt Options) []*Verdict {
-	if opt.Window == 0 {
-		opt.Window = 12 * time.Hour
-	}
+	opt.defaults()
 	o := &office{policy: p, opt: opt, callers: map[string]*caller{}}
 	events = slices.Clone(events)
 	slices.SortStableFunc(events, func(a, b Event) int { return a.At.Compare(b.At) })
@@ -227,10 +242,10 @@ func (o *office) call(e Event) {
 	case answered && c.Direction == pbx.Outbound:
 		// A mailbox answers too: only a talk ends the episode, but what is pending ends with any.
 		who.calledBack = later(who.calledBack, c.EndedAt)
-		if c.Talk >= gotThroughTalk {
+		if o.opt.talked(c) {
 			o.through(who, c)
 		}
-		o.cancel(who, c.EndedAt, e.At, rules.CalledBack, "the office has called back", c.Talk >= gotThroughTalk)
+		o.cancel(who, c.EndedAt, e.At, rules.CalledBack, "the office has called back", o.opt.talked(c))
 	case answered:
 		o.through(who, c)
 		o.cancel(who, c.EndedAt, e.At, rules.Reached, "the caller has got through", true)
@@ -239,9 +254,6 @@ func (o *office) call(e Event) {
 	}
 	who.known = who.known || answered || c.Outcome == pbx.Unknown
 }
-
-// gotThroughTalk is from which talk time on an outbound call counts as got through (CALLS.md, vocabulary).
-const gotThroughTalk = 20 * time.Second
 
 func (o *office) through(who *caller, c *pbx.Call) {
 	who.reached = later(who.reached, c.EndedAt)

@@ -276,12 +276,35 @@ func TestOffice(t *testing.T) {
 		superfluous bool
 	}
 	var got []row
-	for _, f := range Office(Run(r, events, time.Time{}, Options{}), calls, 15*time.Minute) {
+	for _, f := range Office(Run(r, events, time.Time{}, Options{}), calls, 15*time.Minute, Options{}) {
 		got = append(got, row{f.What, f.After, f.Superfluous})
 	}
 	want := []row{{CalledBack, 11*time.Minute + 30*time.Second, true}, {GotThrough, 179 * time.Minute, false}, {Nobody, 0, false}, {Tried, 10*time.Minute - 5*time.Second, false}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// From which talk time on a call back ends the episode and settles the task is the office's own.
+func TestGotThroughTalk(t *testing.T) {
+	r := load(t, policy)
+	back := answered(2*time.Minute, 10*time.Second, pbx.Outbound, al)
+	events := []Event{missed(0, pbx.RangOut, al), back, missed(time.Hour, pbx.RangOut, al)}
+	for _, c := range []struct {
+		talk time.Duration
+		why  string // of the second call's text
+		what string
+	}{
+		{0, rules.Duplicate, Tried}, {5 * time.Second, "", CalledBack}, {10 * time.Second, "", CalledBack}, {11 * time.Second, rules.Duplicate, Tried},
+	} {
+		opt := Options{GotThroughTalk: c.talk}
+		all := Run(r, events, time.Time{}, opt)
+		if got := all[1].Decision.Suppressed; got != c.why {
+			t.Errorf("got through after %v: the second call is %q, want %q", c.talk, got, c.why)
+		}
+		if got := Office(all, []*pbx.Call{events[0].Call, back.Call, events[2].Call}, time.Hour, opt)[0].What; got != c.what {
+			t.Errorf("got through after %v: the office %s, want %s", c.talk, got, c.what)
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ type schema struct {
 
 // Patterns of what stands as text in YAML.
 const (
-	durationPattern = `^[-+]?(\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))*$`
+	durationPattern = `^(\d{1,5}d|(\d{1,5}d|[-+])?((\d+(\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)$`
 	wholePattern    = `^[-+]?\d+$`
 )
 

@@ -151,6 +151,9 @@ func (r *Report) Wrong(p Path) bool {
 	return false
 }
 
+// Doubtful reports whether p is wrong, or is missing and may stand in the file under a misspelt key.
+func (r *Report) Doubtful(p Path) bool { return r.Wrong(p) || !r.Has(p) && r.wrong[""] }
+
 // cannotRead reports a value that decode could not take.
 func (r *Report) cannotRead(n *yaml.Node, p Path, format string, args ...any) {
 	r.unread[p], r.wrong[p] = true, true
@@ -403,7 +406,7 @@ func (r *Report) duration(n *yaml.Node, p Path, v reflect.Value) {
 		r.cannotRead(n, p, "want %s here, not a %s", want(v), kinds[n.Kind])
 		return
 	}
-	d, err := time.ParseDuration(n.Value)
+	d, err := Duration(n.Value)
 	if err == nil {
 		v.SetInt(int64(d))
 		return
@@ -412,7 +415,28 @@ func (r *Report) duration(n *yaml.Node, p Path, v reflect.Value) {
 		r.cannotRead(n, p, "%q has no unit: write %ss, %sm or %sh", n.Value, n.Value, n.Value, n.Value)
 		return
 	}
-	r.cannotRead(n, p, "%q is not a duration: write it like 20s, 15m or 12h", n.Value)
+	r.cannotRead(n, p, "%q is not a duration: write it like 20s, 15m, 12h or 2d", n.Value)
+}
+
+var inDays = regexp.MustCompile(`^(\d{1,5})d`)
+
+// Duration reads what Go reads as a duration, and whole days before it: 2d, 1d12h. A day is 24 hours.
+func Duration(s string) (time.Duration, error) {
+	m := inDays.FindStringSubmatch(s)
+	if m == nil {
+		return time.ParseDuration(s)
+	}
+	n, _ := strconv.Atoi(m[1])
+	d := time.Duration(n) * 24 * time.Hour
+	rest := s[len(m[0]):]
+	if rest == "" {
+		return d, nil
+	}
+	more, err := time.ParseDuration(rest)
+	if err != nil || rest[0] == '-' || rest[0] == '+' || d+more < d {
+		return 0, fmt.Errorf("%q is no duration", s)
+	}
+	return d + more, nil
 }
 
 func (r *Report) mapping(n *yaml.Node, p Path, v reflect.Value) {

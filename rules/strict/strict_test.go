@@ -69,6 +69,36 @@ f:6:10: want a group of keys here, not a single value
 	}
 }
 
+func TestDuration(t *testing.T) {
+	const day = 24 * time.Hour
+	for s, want := range map[string]time.Duration{"2d": 2 * day, "0d": 0, "1d12h": 36 * time.Hour, "30d": 30 * day, "1d1m30s": day + 90*time.Second, "90m": 90 * time.Minute, "-5s": -5 * time.Second} {
+		if d, err := Duration(s); err != nil || d != want {
+			t.Errorf("%s: %v %v, want %v", s, d, err, want)
+		}
+	}
+	for _, s := range []string{"d", "1.5d", "-2d", "+2d", "2 d", "2d3", "2d-3h", "2d+3h", "12h2d", "2d2d", "999999d", "2days", "2d9999999h", ""} {
+		if d, err := Duration(s); err == nil {
+			t.Errorf("%q is read as %v", s, d)
+		}
+	}
+}
+
+// Whatever is a duration is read the same with days put before it, and no day is lost.
+func FuzzDuration(f *testing.F) {
+	for _, s := range []string{"2d", "1d12h", "2d-3h", "0", "1.5h", "99999d", "99999d999999h"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		d, err := Duration(s)
+		if err != nil || d < 0 || d > 1000*24*time.Hour || inDays.MatchString(s) || s[0] == '+' || s[0] == '-' {
+			return
+		}
+		if more, err := Duration("2d" + s); err != nil || more != d+48*time.Hour {
+			t.Errorf("%q is %v, and 2d before it %v (%v)", s, d, more, err)
+		}
+	})
+}
+
 // Aliases of aliases double with each line: they must cost neither time nor memory.
 func TestBomb(t *testing.T) {
 	type node struct {

@@ -84,6 +84,7 @@ func FuzzSchema(f *testing.F) {
 		}
 	}
 	f.Add([]byte("sms: {got_through_talk: 0, twilio: {validity: \"1h2m\"}}"))
+	f.Add([]byte("pbx: {max_call_age: 1d}\nsms: {got_through_talk: 0d1m, twilio: {validity: 0d2h30m}}"))
 	b, err := Schema()
 	if err != nil {
 		f.Fatal(err)
