@@ -67,6 +67,10 @@
 // any more. Receipts find their job by the provider's id; one that comes before our
 // own answer is stored waits where whoever stores that answer looks.
 //
+// Where a transport gives neither id nor time, what was said again looks like what is
+// offered again. Of keywords the list of opt-outs tells: a STOP is new whenever the
+// caller is welcome, a START is not while the one before it may still be offered again.
+//
 // A reply joins the episode and cancels what was planned in case there is none. A
 // first text that waits stays: it is about a call, which a text does not settle.
 // Texts that seem to come from a machine (short codes, our own numbers, the same

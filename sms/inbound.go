@@ -65,6 +65,7 @@ const (
 	answerFresh = 5 * time.Minute  // FCC: a confirmation within five minutes is not a text of its own
 	helpEvery   = 24 * time.Hour   // one answer to HELP in that time
 	noIDWithin  = 10 * time.Minute // same words without id and time count once in that time
+	offerWithin = time.Hour        // how long a START without id and time may be offered again
 )
 
 // A Reply is the event of a text that arrived, under
@@ -88,6 +89,7 @@ type Reply struct {
 	hash  string
 	auto  bool
 	idle  bool // a START with nothing to lift
+	doubt bool // a START that may be an older one, offered again after a STOP
 	byOut bool // the carrier has heard the keyword, and answered
 }
 
@@ -115,6 +117,11 @@ func (s *Sender) Inbox(transport string, t Traits) Inbox {
 func (b *inbox) Received(ctx context.Context, m Inbound) error {
 	s := b.s
 	r := b.reply(m)
+	if m.ID == "" && m.At.IsZero() && r.From != "" {
+		if err := b.tell(ctx, r); err != nil {
+			return fmt.Errorf("take a text that arrived: %w", err)
+		}
+	}
 	var mark taken
 	if seq, err := read(ctx, s.opt.NC, Stream, inSubject(r.ID), &mark); err != nil || seq > 0 {
 		return err
@@ -136,7 +143,11 @@ func (b *inbox) Received(ctx context.Context, m Inbound) error {
 	if m.At.IsZero() {
 		r.At = said.At
 	}
-	if r.Keyword == Start && r.From != "" {
+	switch {
+	case r.doubt:
+		r.idle = true
+		s.opt.Log.Warn("a START may be an older one that was offered again, because it has neither id nor time; the caller stays opted out, and staff is told", "transport", b.transport, "text", r.ID)
+	case r.Keyword == Start && r.From != "":
 		lifted, err := s.opt.OptOuts.start(ctx, OptOut{Key: r.Caller, At: s.opt.Now().UTC(), Source: ByKeyword, By: r.ID, Said: r.At, Number: r.From})
 		if err != nil {
 			return err
@@ -204,6 +215,46 @@ func (b *inbox) reply(m Inbound) *Reply {
 	return r
 }
 
+// tell tells a keyword that was said again from one that is offered again, where a
+// transport gives neither id nor time. The list knows what was said in between, and doubt
+// falls towards stop: a STOP is new whenever the caller is welcome, so that one
+// offered again after a START puts them out. A START is not taken for new while
+// the same words may still be offered again.
+func (b *inbox) tell(ctx context.Context, r *Reply) error {
+	if r.Keyword != Stop && r.Keyword != Start {
+		return nil
+	}
+	s := b.s
+	var last OptOut
+	if _, err := read(ctx, s.opt.NC, OptOutStream, optOutSubject(r.Caller), &last); err != nil {
+		return err
+	}
+	before := inSubject(r.ID)
+	if r.Keyword == Start {
+		before = inSubject(b.startID(r))
+	}
+	var mark taken
+	seq, err := read(ctx, s.opt.NC, Stream, before, &mark)
+	if err != nil || seq == 0 {
+		return err
+	}
+	again := r.ID + "-" + s.opt.Key.hash("again", last.By, last.At.Format(time.RFC3339Nano))
+	switch {
+	case r.Keyword == Stop && !last.Out:
+		r.ID = again
+	case r.Keyword == Stop && strings.HasPrefix(last.By, r.ID+"-"):
+		r.ID = last.By // it is on the list, but perhaps not taken to its end
+	case r.Keyword == Start && last.Out && r.ReceivedAt.Sub(mark.At) < offerWithin:
+		r.ID, r.doubt = again, true
+	}
+	return nil
+}
+
+// startID names the mark of a START's words, whenever they were said.
+func (b *inbox) startID(r *Reply) string {
+	return b.s.opt.Key.hash("start", b.transport, r.From, r.Body)
+}
+
 // take stores what a text changes: the caller's record, what is pending, the one
 // answer to a keyword, word to staff, the event, and the mark.
 func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
@@ -268,7 +319,18 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	}
 	// A machine's texts reach staff once in a while: the first of each spell.
 	if r.Machine == "" || known == "" {
-		tx.word(opt.Tell(r.To), r.word(as))
+		w := r.word(as)
+		if r.doubt {
+			w.body += "\n\nThey had said stop after a START of theirs, and it cannot be told whether this one is new: they are still not texted. If they want texts, use \"textback optout remove\"."
+		}
+		tx.word(opt.Tell(r.To), w)
+	}
+	if r.Keyword == Start {
+		m, err := json.Marshal(taken{Caller: r.Caller, At: r.ReceivedAt, As: string(Start)})
+		if err != nil {
+			return "", err
+		}
+		tx.also = append(tx.also, message(inSubject(b.startID(&r)), m, offerWithin))
 	}
 	return as, tx.mark(&r, as, tx.s.opt.Retention.bodies())
 }

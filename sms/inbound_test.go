@@ -639,6 +639,72 @@ func TestReceiptsComeEarly(t *testing.T) {
 	o.state(third.ID, Sent)
 }
 
+// A provider echoes our id with what became of an attempt that it had refused: that says
+// nothing of the attempt that was taken.
+func TestReceiptOfAnEarlierAttempt(t *testing.T) {
+	o := open(t, t.TempDir())
+	ins := map[string]Inbox{}
+	word := func(in, pid string, d Delivery) DeliveryReceipt {
+		return DeliveryReceipt{MessageID: in, ProviderID: pid, Delivery: d, Class: map[Delivery]Class{Undelivered: Rejected}[d]}
+	}
+	a := &desk{answer: func(_ int, m Message) error {
+		if err := ins["a"].Receipt(context.Background(), word(m.ID, "", Delivered)); err != nil {
+			t.Error(err)
+		}
+		return answerOf(Transient)
+	}}
+	b := &desk{answer: func(n int, m Message) error {
+		if n > 1 {
+			return nil
+		}
+		if err := ins["b"].Receipt(context.Background(), word(m.ID, "refused", Undelivered)); err != nil {
+			t.Error(err)
+		}
+		return answerOf(Transient)
+	}}
+	s := o.sender("0s", nil, func(s *SenderOptions) {
+		staffed(nil)(s)
+		s.Transport, s.Ways, s.RetryPause = nil, []Way{{Transport: named{a, "a"}}, {Transport: named{b, "b"}}}, 50*time.Millisecond
+		s.BreakAfter = 100
+	})
+	ins["a"], ins["b"] = s.Inbox("a", Traits{}), s.Inbox("b", Traits{})
+	c := missed(sarah)
+	o.finish(c)
+	o.state(c.ID, Sent)
+	j := o.jobs()[c.ID]
+	if j.Transport != "b" || j.Attempt < 3 {
+		t.Fatalf("%+v", j)
+	}
+	for _, x := range []struct {
+		in   string
+		r    DeliveryReceipt
+		want Delivery
+	}{
+		{"b", word(j.ID, "SMx", EnRoute), ""},
+		{"a", word(j.ID, "", Undelivered), ""},
+		{"a", word(j.ID, j.ProviderID, Undelivered), ""},
+		{"b", word(j.ID, "refused", Undelivered), ""},
+		{"b", word(j.ID, j.ProviderID, EnRoute), ""},
+		{"b", word(j.ID, "", Delivered), Delivered},
+	} {
+		if err := ins[x.in].Receipt(o.ctx(), x.r); err != nil {
+			t.Fatal(err)
+		}
+		if got := o.jobs()[c.ID]; got.Delivery != x.want || got.State != Sent {
+			t.Errorf("%s says %+v: %+v", x.in, x.r, got)
+		}
+	}
+	// What it says of the caller counts.
+	r := word(j.ID, "", Undelivered)
+	r.Class = OptedOut
+	if err := ins["a"].Receipt(o.ctx(), r); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := o.out.Out(o.ctx(), sarah); err != nil || !out || o.jobs()[c.ID].Delivery != Delivered {
+		t.Errorf("out: %v %v", out, err)
+	}
+}
+
 // A provider that does not say which number was texted: the answer comes from
 // the sender of the way that the question came by.
 func TestAnswerWhereTheRecipientIsNotSaid(t *testing.T) {
@@ -651,5 +717,103 @@ func TestAnswerWhereTheRecipientIsNotSaid(t *testing.T) {
 	o.eventually("the confirmation", func() bool { return len(d.texts()) == 1 })
 	if got := d.texts()[0]; got.To != sarah || got.From != "+12125550111" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// A transport that gives neither id nor time: a keyword said again is told from one
+// offered again by what the list says, and doubt falls towards stop.
+func TestKeywordsWithoutIDAndTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		says    string
+		out     bool
+		answers int // "unsubscribed" and "again"
+		told    int // notices
+	}{
+		"stop, offered again":                     {"STOP STOP STOP", true, 1, 1},
+		"stop, start, stop":                       {"STOP START STOP", true, 3, 3},
+		"stop, start, stop, offered again":        {"STOP START STOP STOP", true, 3, 3},
+		"stop, start, start offered again":        {"STOP START START", false, 2, 2},
+		"start offered again after a stop":        {"STOP START STOP START", true, 3, 4},
+		"nothing to lift, and again after a stop": {"START STOP START", true, 1, 3},
+		"in other words it is another text":       {"START STOP start", false, 2, 3},
+		"the same, once it is too old for that":   {"START STOP later START", false, 2, 3},
+		"in the next ten minutes":                 {"START STOP soon START", true, 1, 3},
+		"stop, in the next ten minutes":           {"STOP START soon STOP", true, 3, 3},
+		"longer":                                  {"please-stop-texting-me START please-stop-texting-me", true, 3, 3},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, d, b := open(t, t.TempDir()), &desk{}, &bell{}
+			var mu sync.Mutex
+			now := time.Now().Truncate(noIDWithin)
+			s := o.sender("0s", d, func(s *SenderOptions) {
+				staffed(b, front)(s)
+				s.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+			})
+			in := s.Inbox("desk", Traits{})
+			for _, body := range strings.Fields(c.says) {
+				mu.Lock()
+				switch body {
+				case "later":
+					now = now.Add(offerWithin)
+				case "soon":
+					now = now.Add(noIDWithin)
+				default:
+					now = now.Add(time.Second)
+				}
+				mu.Unlock()
+				if body != "later" && body != "soon" {
+					o.give(in, Inbound{From: sarah, To: "+12125550100", Body: strings.ReplaceAll(body, "-", " ")})
+					o.eventually("answers have left", func() bool {
+						for _, j := range o.all() {
+							if j.Kind == Answer && j.Open() {
+								return false
+							}
+						}
+						return true
+					})
+				}
+			}
+			if out, err := o.out.Out(o.ctx(), sarah); err != nil || out != c.out {
+				t.Errorf("out: %v %v", out, err)
+			}
+			if n := len(d.answers(sarah)); n != c.answers {
+				t.Errorf("%d answers, want %d", n, c.answers)
+			}
+			o.eventually("staff is told", func() bool { return len(b.rung()) >= c.told })
+			if got := b.rung(); len(got) != c.told {
+				t.Errorf("%d notices, want %d: %+v", len(got), c.told, got)
+			} else if said := strings.Contains(got[len(got)-1].Body, "optout remove"); said != (c.out && strings.HasSuffix(c.says, "START")) {
+				t.Errorf("the last notice: %q", got[len(got)-1].Body)
+			}
+		})
+	}
+}
+
+// A sender that dies between the list and the rest: what is offered again ends it.
+func TestStopSaidAgainIsTakenToItsEnd(t *testing.T) {
+	o, d := open(t, t.TempDir()), &desk{}
+	var mu sync.Mutex
+	now := time.Now().Truncate(noIDWithin)
+	s := o.sender("0s", d, func(s *SenderOptions) {
+		staffed(nil)(s)
+		s.Now = func() time.Time { mu.Lock(); defer mu.Unlock(); now = now.Add(time.Second); return now }
+	})
+	in := s.Inbox("desk", Traits{})
+	m := Inbound{From: sarah, To: "+12125550100", Body: "STOP"}
+	o.give(in, m)
+	o.give(in, Inbound{From: sarah, To: "+12125550100", Body: "START"})
+	o.eventually("two answers", func() bool { return len(d.answers(sarah)) == 2 })
+	r := in.(*inbox).reply(m)
+	if err := in.(*inbox).tell(o.ctx(), r); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := o.out.stop(o.ctx(), OptOut{Key: r.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByKeyword, By: r.ID, Said: r.At}); err != nil {
+		t.Fatal(err)
+	}
+	o.give(in, m)
+	o.eventually("the confirmation", func() bool { return len(d.answers(sarah)) == 3 })
+	o.give(in, m)
+	if got := o.said(sarah, SaidIn); len(got) != 3 {
+		t.Errorf("%d texts are kept", len(got))
 	}
 }

@@ -77,7 +77,7 @@ func (s *Sender) receipt(ctx context.Context, transport string, r *DeliveryRecei
 	if id == "" {
 		return false, nil
 	}
-	return s.receiptFor(ctx, id, r)
+	return s.receiptFor(ctx, transport, id, r)
 }
 
 // jobToken reports whether an id that came from outside can be one of ours.
@@ -88,7 +88,18 @@ func jobToken(id string) bool {
 	return token(id) == id
 }
 
-func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) (done bool, err error) {
+// isAbout reports whether r can be about j's last attempt. A provider echoes our id with
+// what became of an attempt that it had refused, too: another transport's word is
+// about that, and so is another provider's id where there was one. Of a first attempt,
+// other ids are those of later segments.
+func (j *Job) isAbout(transport string, r *DeliveryReceipt) bool {
+	if j.Transport != "" && j.Transport != transport {
+		return false
+	}
+	return j.Attempt <= 1 || r.ProviderID == "" || j.ProviderID == "" || r.ProviderID == j.ProviderID
+}
+
+func (s *Sender) receiptFor(ctx context.Context, transport, id string, r *DeliveryReceipt) (done bool, err error) {
 	err = s.retry(ctx, func() error {
 		var j Job
 		var learned Class // from a text that could not be delivered
@@ -99,6 +110,12 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 		// Submitting: the answer is being stored; whoever stores it looks for us.
 		done = jseq > 0 && j.State != Submitting && j.State != Scheduled
 		if !done || j.State != Sent && j.State != Held {
+			return nil
+		}
+		if !j.isAbout(transport, r) {
+			if r.Class == OptedOut && r.Delivery == Undelivered { // of the caller it is true all the same
+				return s.opt.OptOuts.set(ctx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To})
+			}
 			return nil
 		}
 		changed := false
@@ -196,7 +213,7 @@ func (s *Sender) earlySubjects(transport, pid, job string) (out []string) {
 		out = append(out, earlySubject(pidHash(s.opt.Key, transport, pid)))
 	}
 	if jobToken(job) {
-		out = append(out, earlySubject(s.opt.Key.hash("job", job)))
+		out = append(out, earlySubject(s.opt.Key.hash("job", transport, job)))
 	}
 	return out
 }
@@ -222,7 +239,7 @@ func (s *Sender) settled(ctx context.Context, j *Job) error {
 			return err
 		}
 		if seq > 0 {
-			if _, err := s.receiptFor(ctx, j.ID, &r); err != nil {
+			if _, err := s.receiptFor(ctx, j.Transport, j.ID, &r); err != nil {
 				return err
 			}
 		}

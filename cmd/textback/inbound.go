@@ -24,7 +24,7 @@ type part struct {
 // inboundMetrics count what comes in and what staff is told.
 type inboundMetrics struct {
 	texts    *prometheus.CounterVec // transport: as in sms.transport; as: reply, stop, start, help, machine
-	webhooks *prometheus.CounterVec // transport, empty for paths of nobody; verdict: taken, not_believed, bad, too_big, too_many, again, failed
+	webhooks *prometheus.CounterVec // transport, empty for paths of nobody; verdict: taken, asked, not_believed, bad, too_big, too_many, again, failed
 	notices  *prometheus.CounterVec // channel: email, webhook; word: sms.Word; ok: true, false
 }
 

@@ -230,6 +230,7 @@ func clean(id string) string {
 
 // phone makes E.164 of an address such as "<sip:+12025550143@trunk>" or
 // "pjsip:+12125550100@office"; what is no number stays as it is shown.
+// With Digits a number is an international one first.
 func (t *Transport) phone(address string) string {
 	s := address
 	if _, rest, ok := strings.Cut(s, "<"); ok {
@@ -243,8 +244,8 @@ func (t *Transport) phone(address string) string {
 	if len(s) > 64 {
 		return ""
 	}
-	if n := number.Parse(s, t.opt.Region); n.Kind == number.External {
-		return n.E164
+	if n := number.Party(s, t.opt.Region, !t.opt.Digits); n != "" {
+		return n
 	}
 	return s
 }

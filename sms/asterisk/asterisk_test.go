@@ -274,6 +274,31 @@ func TestRefusedUnsent(t *testing.T) {
 	}
 }
 
+// A STOP must be found again under the number that texts go to.
+func TestWhoseNumber(t *testing.T) {
+	for _, c := range []struct {
+		digits       bool
+		region, from string
+		want         string
+	}{
+		{true, "US", "442079460123", "+442079460123"},
+		{true, "US", "12025550143", "+12025550143"},
+		{true, "US", "2025550143", "+12025550143"},
+		{true, "DE", "12025550143", "+12025550143"},
+		{false, "US", "442079460123", "+442079460123"},
+		{false, "DE", "015112345678", "+4915112345678"},
+		{false, "US", "+12025550143", "+12025550143"},
+		{true, "US", "73737", "73737"},
+		{true, "US", "anonymous", "anonymous"},
+		{false, "US", "somebody%20whose%20name%20is%20long", "somebody%20whose%20name%20is%20long"},
+	} {
+		tr := &Transport{opt: Options{Region: c.region, Digits: c.digits}}
+		if got := tr.phone("\"S\" <sip:" + c.from + "@trunk>"); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
+}
+
 func TestOptions(t *testing.T) {
 	good := (&peer{addr: "127.0.0.1:1"}).options()
 	if _, err := New(good); err != nil {

@@ -1,6 +1,8 @@
 package httpapi
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -288,6 +290,13 @@ func (h *handler) received(r *http.Request, i item) error {
 		return err
 	}
 	m.Body = body
+	if m.ID != "" && len(spec.IDWith) > 0 {
+		h := sha256.New()
+		for _, field := range append([]string{spec.ID}, spec.IDWith...) {
+			fmt.Fprintf(h, "%q ", i.get(field))
+		}
+		m.ID = hex.EncodeToString(h.Sum(nil)[:16])
+	}
 	if k := i.get(spec.Keyword); k != "" {
 		m.Keyword = spec.Keywords[k]
 	}

@@ -345,6 +345,39 @@ func TestParts(t *testing.T) {
 			t.Errorf("%+v", texts)
 		}
 
+		// The reference comes round within the hour: other words under it are another text, the
+		// same under another id too, and neither hides what is offered again.
+		again := func(id, body string, n int) int {
+			return call(h, "GET", strings.Replace(partOf("r8", n, 2, body), "messageId=r8-", "messageId="+id, 1), "", nil).Code
+		}
+		pair := func(id, a, b string) {
+			t.Helper()
+			wg.Go(func() { codes[1] = again(id+"1", a, 1) })
+			synctest.Wait()
+			codes[2] = again(id+"2", b, 2)
+			if wg.Wait(); codes[1] != 200 || codes[2] != 200 {
+				t.Errorf("%s: %v", id, codes)
+			}
+		}
+		pair("a", "please ", "stop")
+		pair("b", "and ", "more")
+		pair("c", "please ", "stop")
+		pair("a", "please ", "stop") // offered again
+		if texts, _ = in.got(); len(texts) != 8 || texts[5].Body != "please stop" || texts[6].Body != "and more" || texts[7].Body != "please stop" || texts[7].ID != "c11" {
+			t.Errorf("%+v", texts[5:])
+		}
+		// Half of one, then another: the half is stored, and what comes of it after all.
+		if c := again("d1", "half ", 1); c != 503 {
+			t.Errorf("HTTP %d", c)
+		}
+		pair("e", "a ", "whole")
+		if c := again("d1", "half ", 1); c != 200 {
+			t.Errorf("HTTP %d", c)
+		}
+		if texts, _ = in.got(); len(texts) != 10 || texts[8].Body != "half " || texts[9].Body != "a whole" {
+			t.Errorf("%+v", texts[8:])
+		}
+
 		// Numbers that make no sense, and another sender's with the same reference.
 		for _, bad := range [][2]int{{0, 2}, {3, 2}, {1, 0}, {1, maxParts + 1}} {
 			if c := call(h, "GET", partOf("r5", bad[0], bad[1], "x"), "", nil).Code; c != 400 {

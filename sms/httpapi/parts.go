@@ -2,8 +2,11 @@ package httpapi
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -35,13 +38,21 @@ var (
 	errSetsFull = errors.New("too many unfinished texts")
 )
 
-// set is one long text.
+// set is the long text that a reference stands for now. References are small numbers
+// that come round: another part of the same place is of another text.
 type set struct {
 	begun  time.Time
 	total  int
 	parts  map[int]sms.Inbound
-	stored bool
-	change chan struct{} // closed and made anew when something happens
+	stored bool            // what there was; a missing part may still come
+	taken  map[string]bool // digests of parts that the Inbox has, of texts before this one too
+	change chan struct{}   // closed when the set is stored
+}
+
+// digest tells one part from another of the same reference and place.
+func digest(n, total int, m sms.Inbound) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%d %d %q %q", n, total, m.ID, m.Body))
+	return string(h[:12])
 }
 
 func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
@@ -58,7 +69,7 @@ func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
 	if ref == "" {
 		return errUnreadable("the event does not say which text this is a part of")
 	}
-	key := m.From + "\x00" + m.To + "\x00" + ref
+	key, d := m.From+"\x00"+m.To+"\x00"+ref, digest(n, total, m)
 	now := t.opt.Now()
 
 	t.mu.Lock()
@@ -73,41 +84,42 @@ func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
 			t.mu.Unlock()
 			return errSetsFull
 		}
-		s = &set{begun: now, total: total, parts: map[int]sms.Inbound{}, change: make(chan struct{})}
+		s = newSet(now, total)
 		t.sets[key] = s
 	}
-	_, had := s.parts[n]
-	if s.stored {
+	if s.taken[d] {
 		t.mu.Unlock()
-		if had {
-			return nil
+		return nil
+	}
+	old, had := s.parts[n]
+	switch other := s.total != total || had && digest(n, total, old) != d; {
+	case other && !s.stored:
+		// What there is of the old text will not be whole any more.
+		if err := h.give(r, s); err != nil {
+			return err
 		}
+		return h.part(r, m, i)
+	case other:
+		taken := s.taken
+		s = newSet(now, total)
+		if len(taken) < maxSets*maxParts {
+			s.taken = taken
+		}
+		t.sets[key] = s
+	case s.stored:
+		t.mu.Unlock()
 		// Too late for the others.
 		if err := h.in.Received(r.Context(), m); err != nil {
 			return err
 		}
 		t.mu.Lock()
-		s.parts[n] = sms.Inbound{}
+		s.parts[n], s.taken[d] = m, true
 		t.mu.Unlock()
 		return nil
 	}
 	s.parts[n] = m
 	if len(s.parts) >= s.total || now.Sub(s.begun) >= t.opt.PartsPatience {
-		whole := s.join()
-		t.mu.Unlock()
-		// The Inbox may be given the same text twice, when two parts come at once.
-		if err := h.in.Received(r.Context(), whole); err != nil {
-			return err
-		}
-		t.mu.Lock()
-		s.stored = true
-		for n := range s.parts {
-			s.parts[n] = sms.Inbound{} // that it came is all there is to remember
-		}
-		close(s.change)
-		s.change = make(chan struct{})
-		t.mu.Unlock()
-		return nil
+		return h.give(r, s)
 	}
 	change := s.change
 	t.mu.Unlock()
@@ -116,11 +128,40 @@ func (h *handler) part(r *http.Request, m sms.Inbound, i item) error {
 	defer wait.Stop()
 	select {
 	case <-change:
-		return nil
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if s.taken[d] {
+			return nil
+		}
 	case <-wait.C:
 	case <-r.Context().Done():
 	}
 	return errNotWhole
+}
+
+func newSet(now time.Time, total int) *set {
+	return &set{begun: now, total: total, parts: map[int]sms.Inbound{}, taken: map[string]bool{}, change: make(chan struct{})}
+}
+
+// give hands what there is of s to the Inbox. t.mu must be held, and is not afterwards.
+func (h *handler) give(r *http.Request, s *set) error {
+	t, whole, given := h.t, s.join(), maps.Clone(s.parts)
+	t.mu.Unlock()
+	// The Inbox may be given the same text twice, when two parts come at once.
+	if err := h.in.Received(r.Context(), whole); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for n, m := range given {
+		s.taken[digest(n, s.total, m)] = true
+	}
+	if !s.stored {
+		s.stored = true
+		s.parts = given // what came meanwhile comes again, by itself
+		close(s.change)
+	}
+	return nil
 }
 
 // join makes one text of what there is, under the id of its first part.

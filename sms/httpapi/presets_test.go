@@ -273,6 +273,38 @@ func bandwidthPlay(p *smstest.HTTP) smstest.Peer {
 		}}
 }
 
+// SMSEagle may count its ids anew after a reset: another text under an old id is another text,
+// and the same one is not.
+func TestSMSEagleAfterAReset(t *testing.T) {
+	tr, err := New(account("smseagle", "http://127.0.0.1:1", "https://office.example/hook"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &book{}
+	h := tr.Webhook(in)
+	for _, m := range []url.Values{
+		{"sender": {"+12025550143"}, "timestamp": {"20261123121716"}, "text": {"STOP"}, "msgid": {"5"}},
+		{"sender": {"+12025550143"}, "timestamp": {"20261123121716"}, "text": {"STOP"}, "msgid": {"5"}},
+		{"sender": {"+12025550144"}, "timestamp": {"20261123121716"}, "text": {"STOP"}, "msgid": {"5"}},
+		{"sender": {"+12025550143"}, "timestamp": {"20261123121716"}, "text": {"START"}, "msgid": {"5"}},
+		{"sender": {"+12025550143"}, "timestamp": {"20261124101716"}, "text": {"STOP"}, "msgid": {"5"}},
+		{"sender": {"+12025550143"}, "timestamp": {"20261123121716"}, "text": {"STOP"}, "msgid": {"6"}},
+	} {
+		m.Set("apikey", testInbound)
+		if w := call(h, "POST", "/inbound", m.Encode(), http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}); w.Code != 200 {
+			t.Errorf("HTTP %d", w.Code)
+		}
+	}
+	ids := map[string]bool{}
+	texts, _ := in.got()
+	for _, m := range texts {
+		ids[m.ID] = true
+	}
+	if len(texts) != 6 || len(ids) != 5 || texts[0].ID != texts[1].ID || ids[""] {
+		t.Errorf("%+v", texts)
+	}
+}
+
 func smseaglePlay(p *smstest.HTTP) smstest.Peer {
 	p.Read = func(w http.ResponseWriter, r *http.Request) (m sms.Message, ok bool) {
 		q := r.URL.Query()

@@ -95,6 +95,7 @@ type Inbound struct {
 	Text     string            `yaml:"text"`
 	Charset  string            `yaml:"charset"` // the field that names the text's encoding, where it is not always UTF-8
 	ID       string            `yaml:"id"`
+	IDWith   []string          `yaml:"id_with"` // fields that make an id of one that is counted anew after a reset
 	Numbers  string            `yaml:"numbers"` // international or local; empty is international
 	Keyword  string            `yaml:"keyword"`
 	Keywords map[string]string `yaml:"keywords"` // values of keyword → STOP, START or HELP

@@ -143,7 +143,7 @@ func TestThroughAsterisk(t *testing.T) {
 			t.Parallel()
 			o := newOffice(t, v)
 			smstest.Run(t, smstest.Harness{
-				Refusals: []sms.Class{sms.Invalid},
+				Refusals: []sms.Class{sms.Rejected},
 				Fates:    []smstest.Fate{smstest.Down},
 				New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 					o.t = t

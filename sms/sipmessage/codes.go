@@ -23,7 +23,7 @@ var codes = map[int]meaning{
 	401: {sms.Unauthorized, "user or password is wrong"},
 	402: {sms.NoCredit, "the server wants payment"},
 	403: {sms.Rejected, "refused: the account may not text, or not this number, or not from this sender"},
-	404: {sms.Invalid, "the server knows no such number (or, if it is a PBX, no dialplan for texts)"},
+	404: {sms.Rejected, "the server knows no such number, or, if it is a PBX, has no dialplan for texts"}, // not Invalid: each caller would be taken for one who gets no texts
 	405: {sms.Misconfigured, "the server takes no texts"},
 	406: {sms.Misconfigured, "the server does not take this kind of content"},
 	407: {sms.Unauthorized, "user or password is wrong"},

@@ -211,7 +211,7 @@ func (p *peer) seen() []*sip.Request {
 
 // refusals are answers of each class that SIP can express.
 var refusals = map[sms.Class]int{
-	sms.Transient: 480, sms.Throttled: 503, sms.Invalid: 404, sms.Blocked: 608, sms.Misconfigured: 415,
+	sms.Transient: 480, sms.Throttled: 503, sms.Invalid: 604, sms.Blocked: 608, sms.Misconfigured: 415,
 	sms.Unauthorized: 401, sms.NoCredit: 402, sms.Rejected: 403,
 }
 

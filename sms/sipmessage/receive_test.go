@@ -95,6 +95,34 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// A STOP must be found again under the number that texts go to.
+func TestWhoseNumber(t *testing.T) {
+	for _, c := range []struct {
+		digits       bool
+		region, from string
+		want         string
+	}{
+		{true, "US", "442079460123", "+442079460123"},
+		{true, "US", "12025550143", "+12025550143"},
+		{true, "US", "2025550143", "+12025550143"},
+		{true, "DE", "12025550143", "+12025550143"},
+		{false, "US", "442079460123", "+442079460123"},
+		{false, "DE", "015112345678", "+4915112345678"},
+		{false, "US", "+12025550143", "+12025550143"},
+		{true, "US", "73737", "73737"},
+		{true, "US", "anonymous", "anonymous"},
+		{false, "US", "somebody%20whose%20name%20is%20long", "somebody%20whose%20name%20is%20long"},
+	} {
+		tr, err := New(Options{Server: "192.0.2.1", User: "office", Region: c.region, Digits: c.digits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := tr.phone(c.from); got != c.want {
+			t.Errorf("%+v: got %q", c, got)
+		}
+	}
+}
+
 func TestNotifications(t *testing.T) {
 	const head = `<?xml version="1.0" encoding="UTF-8"?><imdn xmlns="urn:ietf:params:xml:ns:imdn"><message-id>job-1</message-id><datetime>2026-11-23T11:17:40Z</datetime>`
 	for body, want := range map[string]*sms.DeliveryReceipt{

@@ -260,8 +260,8 @@ func (t *Transport) Traits() sms.Traits {
 		Replies:       sms.NoReplies,
 		Receipts:      t.opt.Notifications,
 		RatePerSecond: t.opt.RatePerSecond,
-		// About 650 bytes are heads; a segment of GSM-7 is 153 of them.
-		MaxSegments: max(1, (t.opt.MaxSize-650)/153),
+		// About 530 bytes are heads that are there at once; a segment of GSM-7 is 153 of them.
+		MaxSegments: max(1, (t.opt.MaxSize-530-t.toCome())/153),
 	}
 	if t.opt.Listen != "" || t.opt.Register {
 		tr.Replies = sms.BySession
@@ -366,11 +366,19 @@ func (t *Transport) request(m sms.Message) (*sip.Request, error) {
 		req.AppendHeader(sip.NewHeader("Content-Type", "text/plain;charset=UTF-8"))
 		req.SetBody([]byte(m.Body))
 	}
-	// Via and Authorization are still to come.
-	if size := len(req.String()) + 120; size > t.opt.MaxSize {
+	if size := len(req.String()) + t.toCome(); size > t.opt.MaxSize {
 		return nil, failure(sms.Rejected, 0, fmt.Errorf("the text makes a request of %d bytes; %d are allowed (RFC 3428, 8)", size, t.opt.MaxSize))
 	}
 	return req, nil
+}
+
+// toCome is how long a request may grow: by Via, and by the answer to a challenge
+// where we can give one. It is better refused now than after the challenge.
+func (t *Transport) toCome() int {
+	if t.opt.User != "" {
+		return 450
+	}
+	return 120
 }
 
 // head adds what every request has, but for Via.
@@ -426,10 +434,11 @@ func (t *Transport) user(s string) string {
 	return b.String()
 }
 
-// phone is the other way round: E.164 where it is a number, else what is shown.
+// phone is the other way round: E.164 where it is a number, else what is shown. With
+// Digits a number is an international one first.
 func (t *Transport) phone(user string) string {
-	if n := number.Parse(user, t.opt.Region); n.Kind == number.External {
-		return n.E164
+	if n := number.Party(user, t.opt.Region, !t.opt.Digits); n != "" {
+		return n
 	}
 	return user
 }

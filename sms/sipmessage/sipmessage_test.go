@@ -197,7 +197,7 @@ func TestCodes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for code, want := range map[int]sms.Class{
-		300: sms.Misconfigured, 302: sms.Misconfigured, 400: sms.Rejected, 401: sms.Unauthorized, 402: sms.NoCredit, 403: sms.Rejected, 404: sms.Invalid,
+		300: sms.Misconfigured, 302: sms.Misconfigured, 400: sms.Rejected, 401: sms.Unauthorized, 402: sms.NoCredit, 403: sms.Rejected, 404: sms.Rejected,
 		405: sms.Misconfigured, 407: sms.Unauthorized, 408: sms.Ambiguous, 410: sms.Invalid, 413: sms.Rejected, 415: sms.Misconfigured, 429: sms.Throttled,
 		480: sms.Transient, 484: sms.Invalid, 486: sms.Transient, 488: sms.Misconfigured, 499: sms.Rejected, 500: sms.Ambiguous, 502: sms.Ambiguous,
 		503: sms.Transient, 504: sms.Ambiguous, 513: sms.Rejected, 599: sms.Ambiguous, 603: sms.Rejected, 604: sms.Invalid, 607: sms.Blocked, 608: sms.Blocked,
@@ -364,6 +364,8 @@ func TestUnsent(t *testing.T) {
 	long, nobody, injected := text, text, text
 	long.Body = strings.Repeat("long ", 200)
 	nobody.From = ""
+	nearly := text // fits until the server has asked for a password
+	nearly.Body = strings.Repeat("x", 620)
 	injected.To = "+12025550143\r\nX: y"
 	noUser := opt
 	noUser.User, noUser.Password = "", ""
@@ -378,6 +380,7 @@ func TestUnsent(t *testing.T) {
 		"unknown name":     {running(t, unknown, nil), text, sms.Transient, "name"},
 		"refused":          {running(t, refused, nil), text, sms.Transient, "connection refused"},
 		"too long":         {tr, long, sms.Rejected, "1300 are allowed"},
+		"with a password":  {tr, nearly, sms.Rejected, "1300 are allowed"},
 		"too many":         {limited, text, sms.Throttled, "rate limit"},
 		"no sender":        {running(t, noUser, nil), nobody, sms.Misconfigured, "no sender"},
 		"injected headers": {tr, injected, sms.Invalid, "not a number"},

@@ -69,7 +69,7 @@ func freePort(t *testing.T) int {
 
 // sipp as the trunk: it checks our digest itself, and answers so late that we repeat the request.
 func TestSippTrunk(t *testing.T) {
-	for code, want := range map[int]sms.Class{202: "", 200: "", 403: sms.Rejected, 404: sms.Invalid, 500: sms.Ambiguous, 503: sms.Throttled, 401: sms.Unauthorized} {
+	for code, want := range map[int]sms.Class{202: "", 200: "", 403: sms.Rejected, 404: sms.Rejected, 500: sms.Ambiguous, 503: sms.Throttled, 401: sms.Unauthorized} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			t.Parallel()
 			port, secret := freePort(t), password

@@ -21,7 +21,11 @@ func (t *Transport) arrived(ctx context.Context, p pdu.PDU, in sms.Inbox) pdu.St
 			t.opt.Log.Warn("a delivery receipt without an id and a state; it is passed over")
 			return pdu.OK
 		}
-		return t.stored("a delivery receipt", in.Receipt(ctx, t.book.receipt(r)))
+		d, tell := t.book.receipt(r)
+		if !tell {
+			return pdu.OK
+		}
+		return t.stored("a delivery receipt", in.Receipt(ctx, d))
 	}
 	part, octets, err := partOf(m)
 	if err != nil {

@@ -1,7 +1,9 @@
 package smpp
 
 import (
+	"bytes"
 	"math/big"
+	"regexp"
 	"strings"
 	"sync"
 
@@ -62,10 +64,22 @@ func readReceipt(m pdu.Message, text []byte) (r receipt, ok bool) {
 	return r, r.id != "" || r.state != ""
 }
 
-// receiptText decodes a receipt's words. Some SMSCs write them in UCS-2 and do not say so.
+// ownWords is where the fields end and our own text begins.
+var ownWords = regexp.MustCompile(`(?i)(^|\s)text:`)
+
+// receiptText decodes a receipt's words. Some SMSCs write them in UCS-2 and do not say
+// so, and nearly all the fields in ASCII whatever they say: an id's _ and $ are other
+// characters in GSM-7.
 func receiptText(coding byte, b []byte) string {
 	if len(b) >= 4 && len(b)%2 == 0 && b[0] == 0 && b[2] == 0 {
 		return gsm7.DecodeUCS2(b)
+	}
+	fields := b
+	if at := ownWords.FindIndex(b); at != nil {
+		fields = b[:at[0]]
+	}
+	if !bytes.ContainsFunc(fields, func(r rune) bool { return (r < ' ' || r > '~') && r != '\n' && r != '\r' }) {
+		return string(fields)
 	}
 	text, _ := gsm7.Text(coding, b)
 	return text
@@ -142,15 +156,17 @@ type sent struct {
 	arrived map[string]bool // plain ids of parts that have
 }
 
-// taken notes the id of the next part of a text.
-func (b *book) taken(s *sent, id string) {
+// taken notes the id of the next part of a text. It returns that of the first, and
+// whether the SMSC has all parts now.
+func (b *book) taken(s *sent, id string) (first string, whole bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s.taken++; s.taken == 1 {
 		s.first = id
 	}
+	first, whole = s.first, s.taken == s.parts
 	if id == "" {
-		return
+		return first, whole
 	}
 	if b.known == nil {
 		b.known = map[string]*sent{}
@@ -164,6 +180,7 @@ func (b *book) taken(s *sent, id string) {
 		delete(b.known, b.order[0])
 		b.order = b.order[1:]
 	}
+	return first, whole
 }
 
 // plainID leaves out what SMSCs are not consistent in: case and leading zeros.
@@ -210,18 +227,20 @@ func rebase(id string, from, to int) string {
 }
 
 // receipt turns what the SMSC says into what became of the text. A text of
-// several parts has arrived when all have, and has not if one has not.
-func (b *book) receipt(r receipt) sms.DeliveryReceipt {
+// several parts has arrived when all have, and has not if one has not. While the SMSC
+// does not have all parts, or never got them, there is nothing to tell but that: a receipt
+// would show a text as sent of which half is missing.
+func (b *book) receipt(r receipt) (out sms.DeliveryReceipt, tell bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := sms.DeliveryReceipt{ProviderID: r.id, Code: r.words()}
+	out = sms.DeliveryReceipt{ProviderID: r.id, Code: r.words()}
 	out.Delivery, out.Class = r.outcome()
 	s, key := b.find(r.id)
 	if s == nil {
 		if key != "" {
 			out.ProviderID = key
 		}
-		return out
+		return out, true
 	}
 	out.ProviderID, out.MessageID = s.first, s.message
 	if s.parts > 1 && out.Delivery == sms.Delivered {
@@ -232,5 +251,5 @@ func (b *book) receipt(r receipt) sms.DeliveryReceipt {
 			out.Delivery = sms.EnRoute
 		}
 	}
-	return out
+	return out, s.taken >= s.parts || out.Delivery == sms.Undelivered
 }

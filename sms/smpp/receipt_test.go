@@ -39,6 +39,8 @@ func TestReadReceipt(t *testing.T) {
 		{"no texts on this line", "id:77 stat:UNDELIV err:000", 0, pdu.TLVs{tlv(pdu.NetworkErrorCode, "\x03\x00\x0b")}, "77", sms.Undelivered, sms.NotMobile, "UNDELIV 11"},
 		{"another network's code", "id:77 stat:UNDELIV err:000", 0, pdu.TLVs{tlv(pdu.NetworkErrorCode, "\x02\x00\x0b")}, "77", sms.Undelivered, sms.Rejected, "UNDELIV 11"},
 		{"delivered, whatever the code", "id:77 stat:DELIVRD", 0, pdu.TLVs{tlv(pdu.NetworkErrorCode, "\x03\x00\x01")}, "77", sms.Delivered, "", "DELIVRD 1"},
+		{"ids with characters that GSM-7 has elsewhere", "id:a_b$c@[x] stat:DELIVRD err:000 text:caf\x05 \x00", 0, nil, "a_b$c@[x]", sms.Delivered, "", "DELIVRD"},
+		{"the same, in lines", "id:a_b$c\r\nstat:DELIVRD", 0, nil, "a_b$c", sms.Delivered, "", "DELIVRD"},
 		{"no id", "stat:DELIVRD", 0, nil, "", sms.Delivered, "", "DELIVRD"},
 		{"an id without end", "id:" + strings.Repeat("7", 65) + " stat:DELIVRD", 0, nil, "", sms.Delivered, "", "DELIVRD"},
 	} {
@@ -75,10 +77,10 @@ func TestIDForms(t *testing.T) {
 	} {
 		b := book{form: c.form}
 		b.taken(&sent{message: "job", parts: 1}, c.given)
-		if r := b.receipt(receipt{id: c.receipt, state: "DELIVRD"}); r.ProviderID != c.given || r.MessageID != "job" || r.Delivery != sms.Delivered {
+		if r, ok := b.receipt(receipt{id: c.receipt, state: "DELIVRD"}); !ok || r.ProviderID != c.given || r.MessageID != "job" || r.Delivery != sms.Delivered {
 			t.Errorf("%s: %+v", c.what, r)
 		}
-		if r := b.receipt(receipt{id: c.unknown, state: "DELIVRD"}); r.ProviderID != c.passed || r.MessageID != "" {
+		if r, ok := b.receipt(receipt{id: c.unknown, state: "DELIVRD"}); !ok || r.ProviderID != c.passed || r.MessageID != "" {
 			t.Errorf("%s: an unknown id becomes %+v", c.what, r)
 		}
 	}
@@ -87,7 +89,7 @@ func TestIDForms(t *testing.T) {
 	b.taken(&sent{message: "job-1", parts: 1}, "16")
 	b.taken(&sent{message: "job-2", parts: 1}, "20")
 	b.receipt(receipt{id: "20", state: "DELIVRD"})
-	if r := b.receipt(receipt{id: "10", state: "UNDELIV"}); r.MessageID != "" {
+	if r, ok := b.receipt(receipt{id: "10", state: "UNDELIV"}); !ok || r.MessageID != "" {
 		t.Errorf("%+v", r)
 	}
 }
@@ -110,9 +112,30 @@ func TestReceiptsOfParts(t *testing.T) {
 		{"3", "UNDELIV", sms.Undelivered},
 		{"3", "DELIVRD", sms.Delivered},
 	} {
-		if r := b.receipt(receipt{id: c.id, state: c.state}); r.Delivery != c.want || r.ProviderID != "1" || r.MessageID != "job" {
+		if r, ok := b.receipt(receipt{id: c.id, state: c.state}); !ok || r.Delivery != c.want || r.ProviderID != "1" || r.MessageID != "job" {
 			t.Errorf("%d: %+v, want %s", i, r, c.want)
 		}
+	}
+	// Part 2 was refused: that part 1 is on a phone does not make it a text that was sent.
+	half := &sent{message: "half", parts: 2}
+	b.taken(half, "h1")
+	for _, state := range []string{"ENROUTE", "DELIVRD"} {
+		if r, ok := b.receipt(receipt{id: "h1", state: state}); ok {
+			t.Errorf("%s of half a text: %+v", state, r)
+		}
+	}
+	if r, ok := b.receipt(receipt{id: "h1", state: "UNDELIV"}); !ok || r.MessageID != "half" || r.Delivery != sms.Undelivered {
+		t.Errorf("half a text did not arrive: %+v", r)
+	}
+	// Part 1 may arrive before part 2 is taken.
+	slow := &sent{message: "slow", parts: 2}
+	b.taken(slow, "s1")
+	if r, ok := b.receipt(receipt{id: "s1", state: "DELIVRD"}); ok {
+		t.Errorf("%+v", r)
+	}
+	b.taken(slow, "s2")
+	if r, ok := b.receipt(receipt{id: "s2", state: "DELIVRD"}); !ok || r.MessageID != "slow" || r.Delivery != sms.Delivered {
+		t.Errorf("%+v", r)
 	}
 	// The book is bounded.
 	for i := range maxTexts + 10 {
@@ -139,8 +162,8 @@ func FuzzReceiptText(f *testing.F) {
 		}
 		var b book
 		b.taken(&sent{message: "job", parts: 1}, "1a")
-		out := b.receipt(r)
-		if out.Delivery == "" || out.Delivery == sms.Undelivered && out.Class == "" || out.Delivery != sms.Undelivered && out.Class != "" {
+		out, ok := b.receipt(r)
+		if !ok || out.Delivery == "" || out.Delivery == sms.Undelivered && out.Class == "" || out.Delivery != sms.Undelivered && out.Class != "" {
 			t.Errorf("%q: %+v", text, out)
 		}
 	})

@@ -19,6 +19,8 @@ const (
 	// What arrives while the Inbox is busy waits up to here; the SMSC is told to offer
 	// the rest again.
 	inboundQueue = 100
+	// Late answers wait up to here for the Inbox; receipts make up for the rest.
+	lateQueue = 100
 	// SMSCs wait a minute or so for the answer to a deliver_sm.
 	inboxTimeout = 20 * time.Second
 	// How long the answer to unbind is waited for.
@@ -30,9 +32,10 @@ const (
 type session struct {
 	t       *Transport
 	conn    net.Conn
-	slots   chan struct{} // the window
-	inbound chan pdu.PDU  // deliver_sm and data_sm
-	heard   atomic.Int64  // when the last PDU came, since began
+	slots   chan struct{}            // the window
+	inbound chan pdu.PDU             // deliver_sm and data_sm
+	late    chan sms.DeliveryReceipt // what late answers to submits tell
+	heard   atomic.Int64             // when the last PDU came, since began
 	began   time.Time
 	done    chan struct{} // closed when the reader has ended
 
@@ -45,14 +48,18 @@ type session struct {
 	err     error           // why it ended
 }
 
-// call is a request under way.
+// call is a request under way, or one that was waited for in vain.
 type call struct {
-	got  chan pdu.PDU  // takes the answer
-	note func(pdu.PDU) // is given it before the next PDU is read; may be nil
+	got  chan pdu.PDU // takes the answer
+	note noter        // is given it before the next PDU is read; may be nil
+	late bool         // nobody waits any more
 }
 
+// noter is given an answer, and whether it came too late for whoever asked.
+type noter func(a pdu.PDU, late bool)
+
 func newSession(t *Transport, conn net.Conn) *session {
-	return &session{t: t, conn: conn, slots: make(chan struct{}, t.opt.Window), inbound: make(chan pdu.PDU, inboundQueue), began: time.Now(),
+	return &session{t: t, conn: conn, slots: make(chan struct{}, t.opt.Window), inbound: make(chan pdu.PDU, inboundQueue), late: make(chan sms.DeliveryReceipt, lateQueue), began: time.Now(),
 		done: make(chan struct{}), waiting: map[uint32]call{}}
 }
 
@@ -61,6 +68,7 @@ var (
 	errStopping  = errors.New("this program stops")
 	errUnbound   = errors.New("the provider unbound the session")
 	errClosed    = errors.New("the provider closed the connection")
+	errDisowned  = errors.New("the provider does not know this session any more")
 	errCongested = errors.New("the connection takes nothing more")
 )
 
@@ -81,13 +89,14 @@ func (s *session) cause() error {
 }
 
 // request sends a command and waits for its answer. sent reports whether octets of it
-// may have left: false is certain.
-func (s *session) request(ctx context.Context, c pdu.Command, body []byte, timeout time.Duration, note func(pdu.PDU)) (answer pdu.PDU, sent bool, err error) {
+// may have left: false is certain. An answer that comes after all is given to note, as
+// long as the session lasts.
+func (s *session) request(ctx context.Context, c pdu.Command, body []byte, timeout time.Duration, note noter) (answer pdu.PDU, sent bool, err error) {
 	if ctx.Err() != nil {
 		return pdu.PDU{}, false, context.Cause(ctx)
 	}
 	got := make(chan pdu.PDU, 1)
-	seq, sent, err := s.send(c, body, call{got, note})
+	seq, sent, err := s.send(c, body, call{got: got, note: note})
 	if err != nil {
 		return pdu.PDU{}, sent, err
 	}
@@ -103,13 +112,26 @@ func (s *session) request(ctx context.Context, c pdu.Command, body []byte, timeo
 	case <-s.done:
 		err = s.cause()
 	}
-	s.forget(seq)
-	select {
-	case answer = <-got: // in the same moment
-		return answer, true, nil
-	default:
+	if s.giveUp(seq) {
 		return pdu.PDU{}, true, err
 	}
+	return <-got, true, nil // it came in the same moment
+}
+
+// giveUp says that nobody waits for an answer any more; false if it is there.
+func (s *session) giveUp(seq uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w, waits := s.waiting[seq]
+	if !waits {
+		return false
+	}
+	if w.late = true; w.note != nil {
+		s.waiting[seq] = w
+	} else {
+		delete(s.waiting, seq)
+	}
+	return true
 }
 
 // send numbers a command and writes it. Commands of several goroutines go out in one
@@ -225,8 +247,11 @@ func (s *session) read() {
 			delete(s.waiting, p.Seq)
 			s.mu.Unlock()
 			if waits {
+				if w.late {
+					s.t.opt.Log.Warn("an answer from the SMSC comes too late", "status", p.Status)
+				}
 				if w.note != nil {
-					w.note(p)
+					w.note(p, w.late)
 				}
 				w.got <- p
 			} else {
@@ -306,10 +331,16 @@ func (s *session) enquire(stop chan struct{}) {
 			case <-ctx.Done():
 			}
 		}()
-		_, _, err := s.request(ctx, pdu.EnquireLink, nil, s.t.opt.EnquireTimeout, nil)
+		a, _, err := s.request(ctx, pdu.EnquireLink, nil, s.t.opt.EnquireTimeout, nil)
 		cancel(nil)
-		if errors.Is(err, errNoAnswer) && s.heard.Load() == heard {
+		switch {
+		case errors.Is(err, errNoAnswer) && s.heard.Load() == heard:
 			s.end(fmt.Errorf("enquire_link: %w", err))
+			return
+		case err == nil && (a.Status != pdu.OK || a.Command != pdu.EnquireLink|pdu.Response):
+			// Somebody is there, but does not know this session, such as an SMSC that has
+			// started anew behind a balancer which kept the connection.
+			s.end(fmt.Errorf("enquire_link: %w (status %s)", errDisowned, a.Status))
 			return
 		}
 	}
@@ -334,6 +365,12 @@ func (s *session) take(stop chan struct{}, in sms.Inbox) {
 			return
 		case <-tick.C:
 			give(func(ctx context.Context) { s.t.giveUpWaiting(ctx, in) })
+		case r := <-s.late:
+			give(func(ctx context.Context) {
+				if err := in.Receipt(ctx, r); err != nil {
+					s.t.opt.Log.Error("a late answer to a submit was not stored; a receipt may make up for it", "message", r.MessageID, "error", err)
+				}
+			})
 		case p := <-s.inbound:
 			give(func(ctx context.Context) { s.answer(p, s.t.arrived(ctx, p, in)) })
 		}

@@ -155,7 +155,8 @@ func TestWindow(t *testing.T) {
 	wg.Wait()
 }
 
-// A submit whose context ends when it has left is ambiguous; its late answer harms nobody.
+// A submit whose context ends when it has left is ambiguous; its late answer harms nobody,
+// and settles it.
 func TestLateAnswer(t *testing.T) {
 	s := listen(t)
 	open := make(chan struct{})
@@ -176,8 +177,95 @@ func TestLateAnswer(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	close(open)
-	if r, err := tr.Submit(t.Context(), message("next")); err != nil || r.ProviderID != s.Submits()[1].ID {
+	next := message("next")
+	next.ID = "job-2"
+	if r, err := tr.Submit(t.Context(), next); err != nil || r.ProviderID != s.Submits()[1].ID {
 		t.Errorf("%+v %v", r, err)
+	}
+	until(t, "the late answer is told", func() bool { return len(in.fates()) == 1 })
+	if r := in.fates()[0]; r != (sms.DeliveryReceipt{MessageID: "job-1", ProviderID: s.Submits()[0].ID, Delivery: sms.EnRoute}) {
+		t.Errorf("%+v", r)
+	}
+	if err := s.Report(t.Context(), s.Submits()[0], s.Submits()[0].ID, 2, "DELIVRD"); err != nil {
+		t.Error(err)
+	}
+	until(t, "its receipt", func() bool { return len(in.fates()) == 2 })
+	if r := in.fates()[1]; r.MessageID != "job-1" || r.Delivery != sms.Delivered {
+		t.Errorf("%+v", r)
+	}
+	tr.mu.Lock()
+	x := tr.session
+	tr.mu.Unlock()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if len(x.waiting) != 0 {
+		t.Errorf("%d requests are still waited for", len(x.waiting))
+	}
+}
+
+// The first of two parts, taken late: the text is not sent.
+func TestLateAnswerToAPart(t *testing.T) {
+	s := listen(t)
+	open := make(chan struct{})
+	s.Behave = func(_ pdu.Message, n int) smsc.Behaviour {
+		if n == 1 {
+			<-open
+		}
+		return smsc.Accept
+	}
+	tr := transport(t, options(t, s.Addr()))
+	in := &inbox{}
+	keep(t, tr, in)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := tr.Submit(ctx, message(strings.Repeat("x", 200))); sms.ClassOf(err) != sms.Ambiguous {
+		t.Errorf("%v", err)
+	}
+	close(open)
+	if _, err := tr.Submit(t.Context(), message("next")); err != nil {
+		t.Error(err)
+	}
+	for _, state := range []byte{1, 2} {
+		if err := s.Report(t.Context(), s.Submits()[0], s.Submits()[0].ID, state, "x"); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := in.fates(); len(got) != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// An SMSC that answers but does not know the session any more is bound to again.
+func TestDisowned(t *testing.T) {
+	s := listen(t)
+	s.Behave = func(_ pdu.Message, n int) smsc.Behaviour {
+		if n == 1 {
+			return smsc.Refuse(pdu.WrongBindState)
+		}
+		return smsc.Accept
+	}
+	tr := transport(t, options(t, s.Addr()))
+	keep(t, tr, &inbox{})
+	if _, err := tr.Submit(t.Context(), message("hi")); sms.ClassOf(err) != sms.Transient {
+		t.Errorf("%v", err)
+	}
+	until(t, "it binds again", func() bool { return len(s.Binds()) == 2 && tr.bound() })
+	if _, err := tr.Submit(t.Context(), message("hi")); err != nil {
+		t.Error(err)
+	}
+	for name, answer := range map[string]func(pdu.PDU) pdu.PDU{
+		"not bound":    func(p pdu.PDU) pdu.PDU { return p.Answer(pdu.WrongBindState, nil) },
+		"system error": func(p pdu.PDU) pdu.PDU { return p.Answer(pdu.SystemError, nil) },
+		"nack": func(p pdu.PDU) pdu.PDU {
+			return pdu.PDU{Command: pdu.GenericNack, Status: pdu.WrongBindState, Seq: p.Seq}
+		},
+	} {
+		s := listen(t)
+		s.Enquiry = answer
+		opt := options(t, s.Addr())
+		opt.EnquireEvery, opt.EnquireTimeout = 20*time.Millisecond, 20*time.Second
+		keep(t, transport(t, opt), &inbox{})
+		until(t, name+": it binds again", func() bool { return len(s.Binds()) > 1 })
 	}
 }
 

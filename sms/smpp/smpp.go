@@ -6,7 +6,8 @@
 //
 // A submit_sm whose octets may have left, and whose response did not come, is
 // Ambiguous: the protocol has no way to ask for a message of which one does not
-// know the SMSC's id. A response that refuses is definite, and so is a text
+// know the SMSC's id. If the response comes later over the same session after all, it is
+// handed to the Inbox as a receipt. A response that refuses is definite, and so is a text
 // for which there was no session or no place in the window: nothing of it was written.
 //
 // # Long texts
@@ -330,10 +331,17 @@ func (t *Transport) submitOnce(ctx context.Context, body []byte, of *sent) (id s
 		return "", failure(sms.Transient, "", fmt.Errorf("submit: before anything was sent: %w", context.Cause(ctx)))
 	}
 	// The id is noted before the next PDU is read, which may be its receipt.
-	note := func(a pdu.PDU) {
-		if a.Status == pdu.OK && a.Command == pdu.SubmitSM|pdu.Response {
-			id, _ := pdu.ParseID(a.Body)
-			t.book.taken(of, id)
+	note := func(a pdu.PDU, late bool) {
+		if a.Status != pdu.OK || a.Command != pdu.SubmitSM|pdu.Response {
+			return
+		}
+		id, _ := pdu.ParseID(a.Body)
+		if first, whole := t.book.taken(of, id); late && whole {
+			// Submit could not tell; this does.
+			select {
+			case s.late <- sms.DeliveryReceipt{ProviderID: first, MessageID: of.message, Delivery: sms.EnRoute}:
+			default:
+			}
 		}
 	}
 	a, sent, err := s.request(ctx, pdu.SubmitSM, body, t.opt.AnswerTimeout, note)
@@ -342,6 +350,9 @@ func (t *Transport) submitOnce(ctx context.Context, body []byte, of *sent) (id s
 		return "", failure(sms.Transient, "", fmt.Errorf("submit: before anything was sent: %w", err))
 	case err != nil:
 		return "", failure(sms.Ambiguous, "", fmt.Errorf("submit: no answer: %w", err))
+	case a.Status == pdu.WrongBindState:
+		s.end(fmt.Errorf("submit: %w (status %s)", errDisowned, a.Status))
+		return "", t.refusal("submit", a.Status)
 	case a.Status != pdu.OK:
 		return "", t.refusal("submit", a.Status)
 	case a.Command != pdu.SubmitSM|pdu.Response:

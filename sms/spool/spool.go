@@ -58,7 +58,8 @@ type Options struct {
 // A Transport is a spool. It is safe for concurrent use; one process at a time
 // may use its StateFile.
 type Transport struct {
-	opt Options
+	opt  Options
+	sync func(dir string) error
 
 	mu     sync.Mutex
 	ledger *ledger           // nil while nothing runs
@@ -87,7 +88,7 @@ func Open(opt Options) (*Transport, error) {
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Transport{opt: opt, said: map[string]bool{}, sizes: map[string]int64{}, looked: map[string]string{}}, nil
+	return &Transport{opt: opt, sync: syncDir, said: map[string]bool{}, sizes: map[string]int64{}, looked: map[string]string{}}, nil
 }
 
 // Traits declares what a spool can do.
@@ -190,8 +191,15 @@ func (t *Transport) Submit(_ context.Context, m sms.Message) (sms.Receipt, error
 			return fail(sms.Ambiguous, plain(err))
 		}
 	}
+	// Its name is synced too: a note without the file would say that it was handed over.
 	_, content := t.render(m)
-	if err := writeSynced(aside, content); err != nil {
+	err := writeSynced(aside, content)
+	if err == nil {
+		if err = t.sync(t.opt.Outgoing); errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+			err = nil // a file system that cannot: no reason to send nothing at all
+		}
+	}
+	if err != nil {
 		_ = os.Remove(aside)
 		class := sms.Transient
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
@@ -215,7 +223,7 @@ func (t *Transport) place(aside string, m sms.Message, receipt sms.Receipt) (sms
 	}
 	// From here on the daemon has it. That the name outlives a power failure is
 	// wished for and no reason to say that it was not taken.
-	if err := syncDir(t.opt.Outgoing); err != nil {
+	if err := t.sync(t.opt.Outgoing); err != nil {
 		t.opt.Log.Warn("the outgoing directory cannot be synced", "error", plain(err))
 	}
 	return receipt, nil

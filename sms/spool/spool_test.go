@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 	"unicode/utf16"
@@ -125,6 +127,42 @@ func TestSubmitErrors(t *testing.T) {
 		if _, err := Open(bad); err == nil {
 			t.Errorf("%+v is taken", bad)
 		}
+	}
+}
+
+// The file's name is on disk before the note is: after a power failure a note without the file
+// would say that the daemon has had it.
+func TestNameIsSyncedBeforeTheNote(t *testing.T) {
+	opt := folders(t, Smstools)
+	tr := open(t, opt)
+	var broken error
+	var noted []bool // at each sync
+	tr.sync = func(dir string) error {
+		if dir != opt.Outgoing {
+			t.Errorf("synced %s", dir)
+		}
+		_, ok := tr.ledger.get("job-1")
+		noted = append(noted, ok)
+		return broken
+	}
+	defer begin(t, tr, &box{})()
+	broken = errors.New("input/output error")
+	if _, err := tr.Submit(t.Context(), text("job-1", "x")); sms.ClassOf(err) != sms.Transient {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(opt.Outgoing); err != nil || len(left) != 0 {
+		t.Errorf("left: %v %v", left, err)
+	}
+	broken = nil
+	if _, err := tr.Submit(t.Context(), text("job-1", "x")); err != nil {
+		t.Error(err)
+	}
+	if want := []bool{false, false, true}; !slices.Equal(noted, want) {
+		t.Errorf("noted %v, want %v", noted, want)
+	}
+	broken = syscall.EINVAL
+	if _, err := tr.Submit(t.Context(), text("job-2", "x")); err != nil {
+		t.Errorf("on a file system that cannot: %v", err)
 	}
 }
 

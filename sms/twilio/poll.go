@@ -51,6 +51,12 @@ type poller struct {
 	failing bool
 }
 
+// dated is a listed text and when it was created.
+type dated struct {
+	listed
+	created time.Time
+}
+
 type pending struct {
 	created, next time.Time
 	wait          time.Duration
@@ -97,8 +103,8 @@ func (p *poller) say(err error) {
 	p.failing = err != nil
 }
 
-// poll reads the list, newest first, back to what is known. since moves on only
-// when everything up to it was read and stored.
+// poll reads the list, newest first, back to what is known, and gives what it read
+// oldest first. since moves on only when everything up to it was read and stored.
 func (p *poller) poll(ctx context.Context) error {
 	size := pollPage
 	if p.behind {
@@ -108,6 +114,8 @@ func (p *poller) poll(ctx context.Context) error {
 	query := url.Values{"PageSize": {strconv.Itoa(size)}}
 	var now time.Time
 	var failed, incomplete error
+	var fresh []dated
+pages:
 	for n := 0; ; n++ {
 		if n == maxPages {
 			// The oldest are given up, lest nothing newer is ever known.
@@ -116,7 +124,8 @@ func (p *poller) poll(ctx context.Context) error {
 		}
 		l, err := p.t.list(ctx, query)
 		if err != nil {
-			return fmt.Errorf("twilio: poll: %w", err)
+			failed = fmt.Errorf("twilio: poll: %w", err)
+			break
 		}
 		if n == 0 {
 			if now = l.date; now.IsZero() {
@@ -130,15 +139,14 @@ func (p *poller) poll(ctx context.Context) error {
 		for _, m := range l.messages {
 			created, err := mail.ParseDate(m.DateCreated)
 			if err != nil {
-				return errors.New("twilio: poll: a message without a date of creation")
+				failed = errors.New("twilio: poll: a message without a date of creation")
+				break pages
 			}
 			if created.Before(p.since) {
 				continue
 			}
 			older = false
-			if err := p.take(ctx, m, created, now); err != nil {
-				failed = err // the others may be stored all the same
-			}
+			fresh = append(fresh, dated{m, created})
 		}
 		// The list's order is by a date that a text may yet lack, so one old text
 		// is no end: a page of them is.
@@ -146,6 +154,26 @@ func (p *poller) poll(ctx context.Context) error {
 			break
 		}
 		query = l.next
+	}
+	if failed != nil && !p.failing {
+		return failed // all of it is read again; a second time what is there is not kept waiting
+	}
+	// In the order in which they were said: STOP and then START is not START and then
+	// STOP. The list is newest first, and its dates are of whole seconds.
+	slices.Reverse(fresh)
+	slices.SortStableFunc(fresh, func(a, b dated) int { return a.created.Compare(b.created) })
+	waits := map[string]bool{}
+	for _, m := range fresh {
+		who := ""
+		if m.From != nil {
+			who = *m.From
+		}
+		if waits[who] {
+			continue // for one before it
+		}
+		if err := p.take(ctx, m.listed, m.created, now); err != nil {
+			failed, waits[who] = err, true // the others may be stored all the same
+		}
 	}
 	if err := p.ask(ctx, now); err != nil && incomplete == nil {
 		incomplete = err // it is asked again; what came in does not wait for it

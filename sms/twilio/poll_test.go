@@ -121,8 +121,8 @@ func TestPollReads(t *testing.T) {
 	l.add("SM3", "inbound", "received", noon, map[string]any{"body": "1 + 1 😀"})
 	p, in := polling(t, l)
 	p.must(t)
-	want := []sms.Inbound{{ID: "SM3", From: testTo, To: testFrom, Body: "1 + 1 😀", At: noon},
-		{ID: "SM1", From: testTo, To: testFrom, At: noon.Add(-71 * time.Hour), Media: 2}}
+	want := []sms.Inbound{{ID: "SM1", From: testTo, To: testFrom, At: noon.Add(-71 * time.Hour), Media: 2},
+		{ID: "SM3", From: testTo, To: testFrom, Body: "1 + 1 😀", At: noon}}
 	if !slices.EqualFunc(in.inbound, want, func(a, b sms.Inbound) bool { same := a.At.Equal(b.At); a.At = b.At; return same && a == b }) {
 		t.Errorf("got %+v, want %+v", in.inbound, want)
 	}
@@ -182,6 +182,74 @@ func TestPollPages(t *testing.T) {
 	if got := l.requests(); len(got) != 1 || !strings.HasSuffix(got[0], "?PageSize=20") {
 		t.Errorf("asked for %q", got)
 	}
+}
+
+// What was said while nobody asked is given as it was said, over pages and within a second.
+func TestPollOldestFirst(t *testing.T) {
+	l := &listing{now: noon}
+	var want []string
+	for i := range catchUpPage + 50 {
+		id := fmt.Sprint("SM", i)
+		l.add(id, "inbound", "received", noon.Add(time.Duration(i/3-1000)*time.Second), nil)
+		want = append(want, id)
+	}
+	given := func(in *store) (got []string) {
+		for _, m := range in.inbound {
+			got = append(got, m.ID)
+		}
+		return got
+	}
+	p, in := polling(t, l)
+	p.must(t)
+	if got := given(in); !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	// The second page cannot be read: at first nothing is given, then what is there.
+	for _, failing := range []bool{false, true} {
+		p, in = polling(t, l)
+		l.between = func(page int) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.fail = 0; page > 0 {
+				l.fail = 500
+			}
+		}
+		p.failing = failing
+		if err := p.poll(t.Context()); err == nil {
+			t.Error("a page was not read, and nothing is said")
+		}
+		if got := given(in); len(got) > 0 != failing || failing && !slices.Equal(got, want[50:]) {
+			t.Errorf("failing %v: got %q", failing, got)
+		}
+	}
+	// One that is not stored holds back what the same phone said after it, and nobody else.
+	l.between, l.fail = nil, 0
+	l.texts = nil
+	l.add("A1", "inbound", "received", noon, map[string]any{"from": "+12025550101"})
+	l.add("A2", "inbound", "received", noon, map[string]any{"from": "+12025550101"})
+	l.add("B1", "inbound", "received", noon, map[string]any{"from": "+12025550102"})
+	p, in = polling(t, l)
+	p.in = once1{in, &sync.Once{}}
+	if err := p.poll(t.Context()); err == nil {
+		t.Error("a text was not stored, and nothing is said")
+	}
+	p.must(t)
+	if got := given(in); !slices.Equal(got, []string{"B1", "A1", "A2"}) {
+		t.Errorf("got %q", got)
+	}
+}
+
+// once1 refuses the first text.
+type once1 struct {
+	*store
+	once *sync.Once
+}
+
+func (o once1) Received(ctx context.Context, m sms.Inbound) (err error) {
+	if o.once.Do(func() { err = errors.New("disk full") }); err != nil {
+		return err
+	}
+	return o.store.Received(ctx, m)
 }
 
 // Too many pages: the newest are taken, it is said, and the next poll is none the worse.

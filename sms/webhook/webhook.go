@@ -3,9 +3,10 @@
 // a transport's path, whole, bounded and in time, and nothing else.
 //
 // Whoever knocks is told nothing: another path is 404 without a word. Senders whose
-// requests are refused again and again are not listened to for a while. What a
-// transport believes is never limited by sender, because a provider's whole fleet
-// may stand behind one address.
+// requests are refused again and again are told to stay away for a while, and the log
+// hears no more of them. What a transport believes is never limited by sender, because a
+// provider's whole fleet, and strangers beside it, may stand behind one address. So each
+// request for a transport is looked at, which bounds on bodies and time keep cheap.
 package webhook
 
 import (
@@ -37,16 +38,17 @@ type Options struct {
 	Proxies    []netip.Prefix
 	Transports map[string]http.Handler // by name: what follows the path of PublicURL
 
-	MaxConns    int           // open connections (256)
-	MaxPerHost  int           // of one address, proxies aside (32)
+	MaxConns    int           // open connections (512)
+	MaxPerHost  int           // of one address, proxies aside (128): a provider's fleet may keep many
 	MaxBody     int64         // bytes (64 KB)
 	MaxRefused  int           // requests of one sender that may be refused within a minute (30)
 	HeaderTime  time.Duration // how long a request's header may take (5 s)
 	RequestTime time.Duration // and the whole of it (10 s); what handles it has as long
-	IdleTime    time.Duration // between requests (60 s)
+	IdleTime    time.Duration // between requests (15 s)
 
 	// Observe, if set, is told what became of each request. transport is empty for
-	// paths of nobody. Verdicts: taken, not_believed, bad, too_big, too_many, again, failed.
+	// paths of nobody. Verdicts: taken, asked (for a password, of a sender that gave none), not_believed, bad,
+	// too_big, too_many, again, failed.
 	Observe func(transport, verdict string)
 	Log     *slog.Logger
 	Now     func() time.Time
@@ -88,15 +90,15 @@ func newServer(opt Options) (*Server, error) {
 	if err != nil || u.Host == "" {
 		return nil, errors.New("webhooks.public_url is no URL")
 	}
-	defInt(&opt.MaxConns, 256)
-	defInt(&opt.MaxPerHost, 32)
+	defInt(&opt.MaxConns, 512)
+	defInt(&opt.MaxPerHost, 128)
 	defInt(&opt.MaxRefused, 30)
 	if opt.MaxBody == 0 {
 		opt.MaxBody = 64 << 10
 	}
 	defTime(&opt.HeaderTime, 5*time.Second)
 	defTime(&opt.RequestTime, 10*time.Second)
-	defTime(&opt.IdleTime, time.Minute)
+	defTime(&opt.IdleTime, 15*time.Second)
 	if opt.Proxies == nil {
 		opt.Proxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	}
@@ -152,15 +154,14 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	who, known := s.sender(r)
 	now := s.opt.Now()
-	if known && s.bad.tooMany(who, now) {
-		w.Header().Set("Retry-After", "60")
-		w.Header().Set("Connection", "close")
-		w.WriteHeader(http.StatusTooManyRequests)
+	tooMany := known && s.bad.tooMany(who, now)
+	name, rest, h := s.route(r)
+	switch {
+	case h == nil && tooMany:
+		goAway(w)
 		s.opt.Observe("", "too_many")
 		return
-	}
-	name, rest, h := s.route(r)
-	if h == nil {
+	case h == nil:
 		s.refused(who, known, now)
 		w.WriteHeader(http.StatusNotFound)
 		s.opt.Observe("", "bad")
@@ -188,7 +189,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	inner := r.Clone(ctx)
 	inner.URL = &url.URL{Path: rest, RawQuery: r.URL.RawQuery}
 	inner.RequestURI, inner.Body, inner.ContentLength = "", io.NopCloser(bytes.NewReader(body)), int64(len(body))
-	a := &answer{ResponseWriter: w}
+	a := &answer{ResponseWriter: w, tooMany: tooMany}
 	verdict := s.handle(name, h, a, inner)
 	if verdict == "bad" || verdict == "not_believed" {
 		s.refused(who, known, now)
@@ -210,6 +211,11 @@ func (s *Server) handle(name string, h http.Handler, a *answer, r *http.Request)
 	}()
 	h.ServeHTTP(a, r)
 	switch {
+	case a.code == http.StatusUnauthorized && r.Header.Get("Authorization") == "" && a.Header().Get("WWW-Authenticate") != "":
+		// RFC 7235, 2.1: the first request of a client may be the question how to identify itself.
+		return "asked"
+	case a.unheard:
+		return "too_many"
 	case a.code == http.StatusForbidden || a.code == http.StatusUnauthorized:
 		s.opt.Log.Warn("a webhook was not believed: somebody else sent it, or the secret or public_url differs from the provider's", "transport", name)
 		return "not_believed"
@@ -223,24 +229,42 @@ func (s *Server) handle(name string, h http.Handler, a *answer, r *http.Request)
 	return "taken"
 }
 
-// answer remembers the status.
+// answer remembers the status. One that was refused too often is told to go away
+// instead of being refused again.
 type answer struct {
 	http.ResponseWriter
-	code int
+	tooMany bool
+	code    int
+	unheard bool // goAway was said instead
 }
 
 func (a *answer) WriteHeader(code int) {
-	if a.code == 0 {
-		a.code = code
+	if a.code != 0 {
+		return
+	}
+	a.code = code
+	if a.tooMany && (code == http.StatusForbidden || code == http.StatusUnauthorized && a.Header().Get("WWW-Authenticate") == "") {
+		a.unheard = true
+		goAway(a.ResponseWriter)
+		return
 	}
 	a.ResponseWriter.WriteHeader(code)
 }
 
 func (a *answer) Write(b []byte) (int, error) {
 	if a.code == 0 {
-		a.code = http.StatusOK
+		a.WriteHeader(http.StatusOK)
+	}
+	if a.unheard {
+		return len(b), nil
 	}
 	return a.ResponseWriter.Write(b)
+}
+
+func goAway(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", "60")
+	w.Header().Set("Connection", "close")
+	w.WriteHeader(http.StatusTooManyRequests)
 }
 
 // route finds the transport of a path, and what follows. Only the plainest spelling

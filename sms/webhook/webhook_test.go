@@ -137,8 +137,8 @@ func TestOnlyTheirPaths(t *testing.T) {
 	}
 }
 
-// Who is refused again and again is not listened to; others are, and so is
-// everybody behind a proxy that does not say who calls.
+// Who is refused again and again is told to go away; others are not, and neither is
+// anybody behind a proxy that does not say who calls, nor who is believed.
 func TestRefusedAgainAndAgain(t *testing.T) {
 	var got []string
 	var mu sync.Mutex
@@ -162,8 +162,22 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 			t.Errorf("request %d: %d", i, code)
 		}
 	}
-	if code := ask("192.0.2.1:1", "198.51.100.1", "please"); code != 429 {
+	if code := ask("192.0.2.1:1", "198.51.100.1", "x"); code != 429 {
 		t.Errorf("a stranger's X-Forwarded-For is believed: %d", code)
+	}
+	for range 3 {
+		if code := ask("192.0.2.1:1000", "", "please"); code != 200 {
+			t.Errorf("the provider, at the same address: %d", code)
+		}
+		if code := ask("192.0.2.1:1000", "", "x"); code != 429 {
+			t.Errorf("and again a stranger: %d", code)
+		}
+	}
+	r := httptest.NewRequest("POST", "/nowhere", nil)
+	r.RemoteAddr = "192.0.2.1:1000"
+	w := httptest.NewRecorder()
+	if s.ServeHTTP(w, r); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+		t.Errorf("a path of nobody: %d", w.Code)
 	}
 	if code := ask("192.0.2.2:1000", "", "please"); code != 200 {
 		t.Errorf("somebody else: %d", code)
@@ -192,6 +206,54 @@ func TestRefusedAgainAndAgain(t *testing.T) {
 	}
 	if len(s.bad.m) > maxSenders {
 		t.Errorf("%d senders remembered", len(s.bad.m))
+	}
+}
+
+// A provider that shows its password only when asked for it is asked each time, which is
+// no reason to refuse it.
+func TestAsked(t *testing.T) {
+	v, log := &seen{}, bytes.Buffer{}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch _, pw, _ := r.BasicAuth(); pw {
+		case "":
+			w.Header().Set("WWW-Authenticate", `Basic realm="textback"`)
+			http.Error(w, "no", http.StatusUnauthorized)
+		case "right":
+		default:
+			http.Error(w, "no", http.StatusForbidden)
+		}
+	})
+	s, err := newServer(Options{PublicURL: "https://sms.example", Transports: map[string]http.Handler{"bandwidth": h}, MaxRefused: 3, Observe: v.observe, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(password string) int {
+		r := httptest.NewRequest("POST", "/bandwidth/inbound", nil)
+		if password != "" {
+			r.SetBasicAuth("u", password)
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, r)
+		return w.Code
+	}
+	for range 20 {
+		if a, b := ask(""), ask("right"); a != 401 || b != 200 {
+			t.Fatalf("%d %d", a, b)
+		}
+	}
+	if v.count("bandwidth asked") != 20 || v.count("bandwidth taken") != 20 || log.Len() > 0 {
+		t.Errorf("%v %s", v.m, &log)
+	}
+	for i, want := range []int{403, 403, 403, 429, 429} {
+		if code := ask("wrong"); code != want {
+			t.Errorf("%d: %d", i, code)
+		}
+	}
+	if a, b := ask(""), ask("right"); a != 401 || b != 200 {
+		t.Errorf("after somebody else's wrong ones: %d %d", a, b)
+	}
+	if v.count("bandwidth not_believed") != 3 || v.count("bandwidth too_many") != 2 || strings.Count(log.String(), "not believed") != 3 {
+		t.Errorf("%v %s", v.m, &log)
 	}
 }
 

@@ -66,6 +66,8 @@ type SMSC struct {
 	ID func(n int) string
 	// Mute, if set and true, leaves enquire_link unanswered.
 	Mute func() bool
+	// Enquiry, if set, makes the answer to enquire_link.
+	Enquiry func(pdu.PDU) pdu.PDU
 
 	addr string
 	tls  *tls.Config
@@ -227,7 +229,11 @@ func (s *SMSC) serve(x *session) {
 			s.mu.Lock()
 			s.enquired++
 			s.mu.Unlock()
-			if s.Mute == nil || !s.Mute() {
+			switch {
+			case s.Mute != nil && s.Mute():
+			case s.Enquiry != nil:
+				x.write(s.Enquiry(p))
+			default:
 				x.write(p.Answer(pdu.OK, nil))
 			}
 		case p.Command == pdu.Unbind:
