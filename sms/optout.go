@@ -52,6 +52,9 @@ type OptOuts struct {
 	numbers bool
 }
 
+// optOutsFile is the name of the copy.
+const optOutsFile = "optouts.jsonl"
+
 // KeepNumbers has numbers stored beside the keys, from now on. Without it nobody
 // can read from the list who is on it, only ask about a number.
 func (o *OptOuts) KeepNumbers() { o.numbers = true }
@@ -63,7 +66,7 @@ func OpenOptOuts(ctx context.Context, nc *nats.Conn, key Key, dir string) (*OptO
 	if dir == "" {
 		return o, nil
 	}
-	o.path = filepath.Join(dir, "optouts.jsonl")
+	o.path = filepath.Join(dir, optOutsFile)
 	inFile, err := o.load()
 	if err != nil {
 		return nil, err

@@ -127,6 +127,7 @@ type serving struct {
 	directory  *directory.Directory // nil where only calls are watched
 	configPath string
 	inbox      *inboundMetrics
+	key        sms.Key // of callers; nil where only calls are watched
 }
 
 // run starts the parts in order, waits, and stops them in the reverse order.
@@ -157,7 +158,7 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		return bus.Connect(bus.ConnectOptions{Server: server, URL: cfg.NATS.URL, Role: role, CredentialsFile: cfg.NATS.CredentialsFile,
 			CAFile: cfg.NATS.TLS.CAFile, CertFile: cfg.NATS.TLS.CertFile, TLSKeyFile: cfg.NATS.TLS.KeyFile, Name: cfg.Site, Log: log})
 	}
-	if err := d.prepare(ctx, connect); err != nil {
+	if err := d.prepare(ctx, connect, !s.Watch); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -257,8 +258,8 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 }
 
 // prepare checks the server and declares the streams, for as long as it takes
-// an external server to be there.
-func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Conn, error)) error {
+// an external server to be there, and opens the key of callers where texts are sent.
+func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Conn, error), sends bool) error {
 	nc, err := connect(bus.Admin)
 	if err != nil {
 		return err
@@ -281,7 +282,11 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	if err := bus.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Retention.Numbers); err != nil {
 		return err
 	}
-	return sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep())
+	if err := sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep()); err != nil || !sends {
+		return err
+	}
+	d.key, err = sms.OpenKey(cctx, nc, d.cfg.StateDir, d.cfg.NATS.URL == "")
+	return err
 }
 
 // serveHTTP serves metrics and health.
