@@ -86,6 +86,12 @@ func makeKey(dir string) (Key, error) {
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
+	if err == nil {
+		var d *os.File
+		if d, err = os.Open(dir); err == nil {
+			err = errors.Join(d.Sync(), d.Close())
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("make the key of callers: %w", err)
 	}

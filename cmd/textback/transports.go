@@ -139,6 +139,9 @@ func (d *doctor) providers(ctx context.Context, cfg *config.Config, r *rules.Rul
 
 // optOut tells how a STOP reaches textback.
 func (d *doctor) optOut(ctx context.Context, cfg *config.Config, r *rules.Rules, name string) {
+	if name == config.TransportFile {
+		return // no text leaves, and to open it is to make the file, which must be the daemon's
+	}
 	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return // told already
