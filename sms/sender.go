@@ -94,6 +94,8 @@ type Sender struct {
 	tellers chan struct{}   // and concurrent notices
 	money   sync.Mutex      // one reservation at a time in this process: budgets are records that all texts share
 	quit    context.Context // ends some seconds after Run's: answers are stored until then
+
+	unstored unstored
 }
 
 // Pauses and bounds.

@@ -83,6 +83,7 @@ func (d *serving) listening(opt *sms.SenderOptions) error {
 func (d *serving) inbound(s *sms.Sender, ways []sms.Way) ([]part, error) {
 	var parts []part
 	hooks := map[string]http.Handler{}
+	d.m.check("replies", s.Storing)
 	for _, w := range ways {
 		if err := wayIn(d.cfg, w.Name, w.Transport, d.regions(w)); err != nil {
 			return nil, err
