@@ -24,6 +24,14 @@ func (d *serving) sender(ctx context.Context, nc *nats.Conn, ways ...sms.Way) (*
 	if err != nil {
 		return nil, err
 	}
+	down, err := sms.Breakers(octx, nc) // an outage outlives restarts
+	if err != nil {
+		return nil, fmt.Errorf("read circuit breakers: %w", err)
+	}
+	for _, w := range ways {
+		_, open := down[w.Name]
+		d.m.transportWorks(w.Name, !open)
+	}
 	opt := sms.SenderOptions{
 		NC: nc, Site: cfg.Site, Key: d.key, OptOuts: outs, Ways: ways,
 		Rules:          func() sms.Decider { return d.rules.Load() },

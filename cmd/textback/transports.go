@@ -83,7 +83,6 @@ func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
 		}
 		opened = append(opened, closeIt)
 		ways = append(ways, sms.Way{Name: name, Transport: t, Regions: d.cfg.SMS.Regions[name], From: func(line string) string { return d.cfg.Sender(name, line) }})
-		d.m.transportWorks(name, true)
 	}
 	if !d.cfg.SMS.Sends() {
 		where := "here"
