@@ -18,7 +18,7 @@ import (
 
 // office is a daemon's parts in this process, without a PBX: its NATS server, and what
 // serve reads. more is added to textback.yaml.
-func office(t *testing.T, log *slog.Logger, more string) (d *serving, connect func(bus.Role) (*nats.Conn, error), server *bus.Server) {
+func office(t *testing.T, log *slog.Logger, more string) (d *serving, connect func(bus.Role) (*nats.Conn, error)) {
 	t.Helper()
 	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	t.Setenv("STATE_DIRECTORY", "")
@@ -33,7 +33,8 @@ func office(t *testing.T, log *slog.Logger, more string) (d *serving, connect fu
 	if err != nil {
 		t.Fatal(errs.String())
 	}
-	if server, err = bus.Serve(bus.ServerOptions{StateDir: dir, Site: cfg.Site, MaxStore: 1 << 30, Log: log}); err != nil {
+	server, err := bus.Serve(bus.ServerOptions{StateDir: dir, Site: cfg.Site, MaxStore: 1 << 30, Log: log})
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
@@ -50,7 +51,7 @@ func office(t *testing.T, log *slog.Logger, more string) (d *serving, connect fu
 
 // A breaker outlives a restart, and so does what is said of it.
 func TestBreakerAtStart(t *testing.T) {
-	d, connect, _ := office(t, slog.New(slog.DiscardHandler), "")
+	d, connect := office(t, slog.New(slog.DiscardHandler), "")
 	nc, err := connect(bus.Sender)
 	if err != nil {
 		t.Fatal(err)
@@ -69,6 +70,24 @@ func TestBreakerAtStart(t *testing.T) {
 	for _, want := range []string{`textback_transport_up{transport="twilio"} 0`, `textback_transport_up{transport="telnyx"} 1`} {
 		if !strings.Contains(w.Body.String(), want+"\n") {
 			t.Errorf("no %s", want)
+		}
+	}
+}
+
+// Times in notices to staff follow a reload, as everything that rules.yaml says.
+func TestNoticesFollowReload(t *testing.T) {
+	d, _ := office(t, slog.New(slog.DiscardHandler), "")
+	var opt sms.SenderOptions
+	if err := d.listening(&opt); err != nil {
+		t.Fatal(err)
+	}
+	for _, zone := range []string{"America/New_York", "Europe/Berlin"} {
+		if err := os.WriteFile(d.cfg.Rules, []byte(strings.Replace(officeRules, "America/New_York", zone, 1)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.reload()
+		if got := opt.Notices.Zone().String(); got != zone {
+			t.Errorf("%s, want %s", got, zone)
 		}
 	}
 }
