@@ -285,3 +285,33 @@ func TestKeyIsElsewhere(t *testing.T) {
 		d.cmd = nil
 	}
 }
+
+// explain asks the daemon how the caller stands, and says so where it could not.
+func TestExplainAsks(t *testing.T) {
+	d := newDaemon(t, "", "")
+	explain := func(more ...string) string {
+		t.Helper()
+		return d.cli(0, append([]string{"explain", "--caller", "+12025550143", "--outcome", "rang_out"}, more...)...)
+	}
+	says := func(out string, want, not string) {
+		t.Helper()
+		if !strings.Contains(out, want) || strings.Contains(out, not) {
+			t.Errorf("want %q and not %q:\n%s", want, not, out)
+		}
+	}
+	const unknown, now = "not asked: whether the caller has said stop", "how they are now"
+	says(explain(), unknown, now)
+	d.start(0)
+	d.until("ready", func() bool { return strings.Contains(d.said.String(), "READY=1") })
+	says(explain(), "ok    the caller has not said stop", unknown)
+	says(explain(), now, "question mark")
+	says(explain("--spent", "caller=3"), "No text is sent: 3 of 3 automatic texts", unknown)
+	says(explain("--opted-out"), "No text is sent: the caller has said stop", unknown)
+	d.cli(0, "optout", "add", "+12025550143")
+	says(explain(), "No text is sent: the caller has said stop", unknown)
+	says(explain("--offline"), unknown, "No text is sent")
+	if err := os.Remove(filepath.Join(d.dir, "state", "caller.key")); err != nil {
+		t.Fatal(err)
+	}
+	says(explain(), unknown, now)
+}

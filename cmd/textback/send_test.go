@@ -46,7 +46,7 @@ func office(t *testing.T, log *slog.Logger, more string) (d *serving, connect fu
 	if err := d.prepare(t.Context(), connect, true); err != nil {
 		t.Fatal(err)
 	}
-	return d, connect, server
+	return d, connect
 }
 
 // A breaker outlives a restart, and so does what is said of it.
