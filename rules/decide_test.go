@@ -47,6 +47,7 @@ func TestEachGuard(t *testing.T) {
 		{BudgetMoney, func(f *Facts) { f.Spent.DayMoney = 4_995_000 }},
 		{Breaker, func(f *Facts) { f.Down = "the provider has refused 5 texts in a row" }},
 		{Reached, func(f *Facts) { f.GotThrough = open.Add(time.Second) }},
+		{CalledBack, func(f *Facts) { f.CalledBack = open.Add(time.Second) }},
 		{OnLine, func(f *Facts) { f.OnLine = true }},
 		{Duplicate, func(f *Facts) { f.Episode.FirstTextAt = open.Add(-time.Hour) }},
 	}

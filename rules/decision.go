@@ -35,7 +35,7 @@ const (
 	BudgetMoney  = "budget_money"  // the day's money is used up
 	Breaker      = "breaker"       // the way out is broken: wait
 	Replied      = "replied"       // the caller has answered since (follow-ups)
-	CalledBack   = "called_back"   // the office has called back since (follow-ups)
+	CalledBack   = "called_back"   // the office has called back since
 )
 
 // Waits tells whether what stands against a text passes by itself: while the
@@ -129,6 +129,7 @@ var matters = map[string]string{
 	BudgetMoney:  "how much is spent today",
 	Breaker:      "whether the way out is open",
 	Reached:      "whether the caller has got through since",
+	CalledBack:   "whether the office has called back since",
 	OnLine:       "whether the caller is on a line",
 	Duplicate:    "whether this caller has just had a text",
 }

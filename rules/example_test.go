@@ -65,6 +65,7 @@ rules:
 	//   ok    money has no daily limit
 	//   ok    the way out is open
 	//   ok    the caller has not got through since
+	//   ok    nobody has called back since
 	//   ok    the caller is not on a line
 	//   ok    no other text went to this caller within 12 h
 	//

@@ -9,8 +9,8 @@ import (
 	"textback/pbx"
 )
 
-// guardNames are the guards on every text in their order. CalledBack and Replied
-// are asked of follow-ups only, when those are due.
+// guardNames are the guards on every text in their order. Replied is asked of
+// follow-ups only, when those are due.
 var guardNames = [...]string{NotMissed, Stale, NotCertain, Anonymous, Internal, InvalidNumber, Region, NumberType, SaidStop, DoNotText, BlockedOne, Machine,
 	Attestation, QuietHours, BudgetCaller, BudgetPrefix, BudgetMinute, BudgetDay, BudgetMoney, Breaker, Reached, CalledBack, Replied, OnLine, Duplicate}
 
@@ -99,7 +99,11 @@ func (a *asked) ok(name string) bool {
 	case Reached:
 		return a.f.GotThrough.IsZero() || !a.f.GotThrough.After(c.EndedAt)
 	case CalledBack:
-		return !a.follows() || a.f.CalledBack.IsZero() || !a.f.CalledBack.After(a.f.Text.PlannedAt)
+		since := c.EndedAt
+		if a.follows() {
+			since = a.f.Text.PlannedAt
+		}
+		return !a.f.CalledBack.After(since)
 	case Replied:
 		return !a.follows() || a.f.Replied.IsZero() || !a.f.Replied.After(a.f.Text.PlannedAt)
 	case OnLine:
@@ -160,7 +164,7 @@ func (a *asked) guards() []Guard {
 	b := *a // several may ask at once
 	gs := make([]Guard, 0, len(guardNames))
 	for i, name := range guardNames {
-		if !a.follows() && (name == CalledBack || name == Replied) {
+		if !a.follows() && name == Replied {
 			continue
 		}
 		gs = append(gs, Guard{Name: name, OK: a.no&(1<<i) == 0, Why: b.sentence(name)})

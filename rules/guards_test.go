@@ -176,13 +176,25 @@ func TestRecheck(t *testing.T) {
 			t.Errorf("%s: %q because %q, want %q", c.what, got, because, c.want)
 		}
 	}
-	// The first text itself: stale after its call, and neither replies nor calls back count.
-	f := Facts{Call: call(pbx.RangOut, nil), Text: &DueText{DueAt: open.Add(3 * time.Second), PlannedAt: open, Segments: 1}, Replied: open.Add(time.Second), CalledBack: open.Add(time.Second)}
+	// The first text itself: stale after its call, and replies do not count.
+	f := Facts{Call: call(pbx.RangOut, nil), Text: &DueText{DueAt: open.Add(3 * time.Second), PlannedAt: open, Segments: 1}, Replied: open.Add(time.Second)}
 	if got, because := r.Recheck(f, open.Add(15*time.Minute)); got != QuietHours && got != "" {
 		t.Errorf("%q %s", got, because)
 	}
 	if got, _ := r.Recheck(f, open.Add(16*time.Minute)); got != Stale {
 		t.Error(got)
+	}
+	// A call back counts from the call's end, whether it is heard of when the text is due or before.
+	f.CalledBack = f.Call.EndedAt
+	if got, _ := r.Recheck(f, open.Add(time.Minute)); got == CalledBack {
+		t.Error(got)
+	}
+	f.CalledBack = f.Call.EndedAt.Add(time.Second)
+	if got, because := r.Recheck(f, open.Add(time.Minute)); got != CalledBack || because == "" {
+		t.Error(got, because)
+	}
+	if d := r.Decide(Facts{Call: f.Call, CalledBack: f.CalledBack}, open.Add(time.Minute)); d.Send || d.Suppressed != CalledBack {
+		t.Errorf("%+v", d)
 	}
 }
 

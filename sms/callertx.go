@@ -39,7 +39,7 @@ func (s *Sender) withCallerOnce(ctx context.Context, key string, f func(tx *call
 	tx := &callerTx{Key: key, s: s, now: s.opt.Now(), seqs: map[string]uint64{}}
 	cseq, err := uint64(0), error(nil)
 	if key != "" { // a caller who shows no number is nobody that anything is remembered of
-		if cseq, err = read(ctx, s.opt.NC, Stream, callerSubject(key), &tx.Caller); err != nil {
+		if cseq, err = s.readCaller(ctx, key, &tx.Caller, tx.now); err != nil {
 			return err
 		}
 	}

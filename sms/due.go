@@ -161,7 +161,7 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	defer s.money.Unlock()
 	now := s.opt.Now()
 	tx := &callerTx{Key: j.Caller, s: s, now: now}
-	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &tx.Caller)
+	cseq, err := s.readCaller(ctx, j.Caller, &tx.Caller, tx.now)
 	if err != nil {
 		return nil, err
 	}
@@ -546,7 +546,7 @@ func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 		}
 	}
 	tx := &callerTx{Key: j.Caller, s: s, now: s.opt.Now()}
-	cseq, err := read(ctx, s.opt.NC, Stream, callerSubject(j.Caller), &tx.Caller)
+	cseq, err := s.readCaller(ctx, j.Caller, &tx.Caller, tx.now)
 	if err != nil {
 		return err
 	}
@@ -657,6 +657,9 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 			tx.tell(names, TextHeld, t)
 		}
 		tx.unreachable(t.State == Failed, Class(t.Why), t.ProviderCode)
+		if t.State == Failed && t.Why == string(OptedOut) && t.Kind != Notice {
+			tx.optedOut(carrierSaysStop)
+		}
 		if t.State == Scheduled {
 			tx.also = append(tx.also, wakeAt(t, tx.now))
 		}
@@ -702,7 +705,7 @@ var ErrNotHeld = errors.New("the job is not held")
 
 // Resolve settles a held job by hand: the admin found out that the text was
 // sent, or that it was not and shall not be. Then the caller's next call is texted about again.
-func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool) error {
+func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool, keep Retention) error {
 	for {
 		var j Job
 		seq, err := read(ctx, nc, Stream, jobSubject(id), &j)
@@ -718,7 +721,7 @@ func Resolve(ctx context.Context, nc *nats.Conn, id string, sent bool) error {
 		if sent {
 			j.State, j.Because = Sent, "the admin says that it was sent"
 		}
-		if err = putByHand(ctx, nc, &j, seq); err == nil && sent && j.Kind != Notice && j.Body != "" {
+		if err = putByHand(ctx, nc, &j, seq, keep); err == nil && sent && j.Kind != Notice && j.Body != "" {
 			return outgoing(&j).keep(ctx, nc)
 		}
 		if err == nil || !errors.Is(err, bus.ErrWrongSequence) {

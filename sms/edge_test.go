@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -64,7 +67,7 @@ func TestCallbackDoneBeforeTheTextFailed(t *testing.T) {
 	task := strings.TrimSuffix(jobID(c), "1") + "t"
 	o.jobState(task, Waiting)
 	o.eventually("handed over", func() bool { return len(d.texts()) == 1 })
-	if err := End(o.ctx(), o.nc, task, "Ann"); err != nil {
+	if err := End(o.ctx(), o.nc, task, "Ann", Retention{}); err != nil {
 		t.Fatal(err)
 	}
 	close(refused)
@@ -85,7 +88,7 @@ func TestAnonymousCallbackEndsByHand(t *testing.T) {
 	o.finish(c)
 	id := strings.TrimSuffix(jobID(c), "1") + "t"
 	o.jobState(id, Waiting)
-	if err := End(o.ctx(), o.nc, id, "Ann"); err != nil {
+	if err := End(o.ctx(), o.nc, id, "Ann", Retention{}); err != nil {
 		t.Fatal(err)
 	}
 	o.jobState(id, Done)
@@ -263,7 +266,7 @@ func TestFailedTextGivesItsPlaceBack(t *testing.T) {
 			o.finish(c)
 			if settle {
 				o.state(c.ID, Held)
-				if err := Resolve(o.ctx(), o.nc, jobID(c), false); err != nil {
+				if err := Resolve(o.ctx(), o.nc, jobID(c), false, Retention{}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -488,7 +491,7 @@ func TestTurns(t *testing.T) {
 // What turns out to have been sent is part of what was said.
 func TestHeldThatWasSentIsInTheConversation(t *testing.T) {
 	for name, settle := range map[string]func(o *office, s *Sender, id string) error{
-		"by hand": func(o *office, s *Sender, id string) error { return Resolve(o.ctx(), o.nc, id, true) },
+		"by hand": func(o *office, s *Sender, id string) error { return Resolve(o.ctx(), o.nc, id, true, Retention{}) },
 		"by a receipt": func(o *office, s *Sender, id string) error {
 			return s.Inbox("transport", Traits{}).Receipt(o.ctx(), DeliveryReceipt{MessageID: id, ProviderID: "1", Delivery: EnRoute})
 		},
@@ -530,7 +533,7 @@ func TestFollowUpOfHeld(t *testing.T) {
 			due := o.jobState(base+"2", Scheduled).DueAt
 			o.eventually("the follow-up has been looked at", func() bool { return time.Now().After(due.Add(time.Second)) })
 			o.jobState(base+"2", Scheduled)
-			if err := Resolve(o.ctx(), o.nc, jobID(c), sent); err != nil {
+			if err := Resolve(o.ctx(), o.nc, jobID(c), sent, Retention{}); err != nil {
 				t.Fatal(err)
 			}
 			want := Cancelled
@@ -560,5 +563,113 @@ func TestOnLineByTheServersClock(t *testing.T) {
 	}
 	if on, err := s.onLine(o.ctx(), &Job{To: bob, Call: "hq/x"}); on || err != nil {
 		t.Error(on, err)
+	}
+}
+
+// A carrier's word that somebody has said stop is on the list before anything says that
+// it was heard: a crash in between, or a full disk, has it come again.
+func TestOptOutByReceiptIsNotLost(t *testing.T) {
+	o, d := open(t, t.TempDir()), &desk{}
+	s := o.under(d, policy{decide: reminded(time.Hour)}, nil)
+	c := missed(sarah)
+	o.finish(c)
+	o.state(c.ID, Sent)
+	r := DeliveryReceipt{MessageID: jobID(c), Delivery: Undelivered, Class: OptedOut, Code: "21610"}
+	path := o.out.path
+	o.out.path = path + "/no such folder"
+	if err := s.Inbox("transport", Traits{}).Receipt(o.ctx(), r); err == nil {
+		t.Fatal("stored where it cannot be")
+	}
+	o.out.path = path
+	if err := s.Inbox("transport", Traits{}).Receipt(o.ctx(), r); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := o.out.Out(o.ctx(), sarah); err != nil || !out {
+		t.Error(out, err)
+	}
+	// What was planned ends at once.
+	if j := o.all()[strings.TrimSuffix(jobID(c), "1")+"2"]; j.State != Cancelled || j.Why != rules.SaidStop {
+		t.Errorf("%+v", j)
+	}
+}
+
+// A clock that was a year ahead for an hour: nobody is passed over for a year.
+func TestClockThatWasAhead(t *testing.T) {
+	now := time.Now()
+	year := now.AddDate(1, 0, 0)
+	c := Caller{OpenedAt: year, FirstTextAt: year, LastTextAt: year, TextFor: year, GotThrough: year, CalledBack: year, RepliedAt: year, HelpedAt: year,
+		Machine: "it answers by itself", MachineTill: year, Heard: []Heard{{At: year}, {At: now}}, StopTold: true}
+	c.soberly(now)
+	if !reflect.DeepEqual(c, Caller{Heard: []Heard{{At: now}}, StopTold: true}) {
+		t.Errorf("%+v", c)
+	}
+	// A PBX whose zone is wrong, and what has just been learned.
+	soon := now.Add(14 * time.Hour)
+	c = Caller{GotThrough: soon, Machine: takesNoTexts, MachineTill: now.Add(noTextsFor + time.Minute)}
+	was := c
+	if c.soberly(now); !reflect.DeepEqual(c, was) {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A call back during an attempt that is refused: no second attempt.
+func TestCalledBackWhileSubmitting(t *testing.T) {
+	o := open(t, t.TempDir())
+	c := missed(sarah)
+	d := &desk{answer: func(n int, _ Message) error {
+		if n > 1 {
+			return nil
+		}
+		back := missed(sarah)
+		back.Direction, back.Outcome, back.Reason, back.AnsweredAt, back.Talk = pbx.Outbound, pbx.Answered, "", c.EndedAt.Add(time.Second), 5*time.Second
+		back.StartedAt, back.EndedAt = c.EndedAt.Add(time.Second), c.EndedAt.Add(6*time.Second)
+		o.finish(back)
+		o.eventually("the call back is planned", func() bool {
+			var rec Caller
+			_, err := read(o.ctx(), o.nc, Stream, callerSubject(o.key.Caller(sarah)), &rec)
+			return err == nil && rec.CalledBack.Equal(back.EndedAt)
+		})
+		return answerOf(Throttled)
+	}}
+	o.under(d, policy{}, func(s *SenderOptions) { s.RetryPause = time.Millisecond })
+	o.finish(c)
+	o.state(c.ID, Cancelled)
+	if j := o.jobs()[c.ID]; j.Why != rules.CalledBack || len(d.texts()) != 1 {
+		t.Errorf("%s, %d attempts", j.Why, len(d.texts()))
+	}
+}
+
+// syncBuffer is a log that is read while it is written.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// What a caller shows who is no number stands neither in the job nor in the log.
+func TestOddNumberIsMasked(t *testing.T) {
+	var log syncBuffer
+	o := open(t, t.TempDir())
+	o.under(&desk{}, policy{}, func(s *SenderOptions) { s.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	c := missed("")
+	c.Caller.Raw = "+15550143209"
+	o.finish(c)
+	o.state(c.ID, Suppressed)
+	if j := o.jobs()[c.ID]; j.Why != rules.InvalidNumber || strings.Contains(j.Because, "50143") || !strings.Contains(j.Because, "+15*******09") {
+		t.Errorf("%s: %s", j.Why, j.Because)
+	}
+	if s := log.String(); !strings.Contains(s, "invalid_number") || strings.Contains(s, "50143") {
+		t.Error(s)
 	}
 }

@@ -229,12 +229,7 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	switch r.Keyword {
 	case Stop:
 		c.StopAt = now.UTC()
-		for _, j := range tx.Open {
-			confirms := j.Kind == Answer && j.Message == string(Stop) // a STOP before this one
-			if j.State == Scheduled && !confirms && (j.Kind == Text || j.Kind == Answer || j.FollowUp) {
-				tx.set(j, Cancelled, rules.SaidStop, "the caller has said stop")
-			}
-		}
+		tx.optedOut("the caller has said stop")
 		if mayAnswer && !c.StopTold {
 			err = b.answer(tx, &r)
 		}
@@ -275,6 +270,17 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 		tx.word(opt.Tell(r.To), r.word(as))
 	}
 	return as, tx.mark(&r, as, tx.s.opt.Retention.bodies())
+}
+
+// optedOut ends everything that was planned for the caller, but for the
+// confirmation of a STOP.
+func (tx *callerTx) optedOut(because string) {
+	for _, j := range tx.Open {
+		confirms := j.Kind == Answer && j.Message == string(Stop)
+		if j.State == Scheduled && !confirms && (j.Kind == Text || j.Kind == Answer || j.FollowUp) {
+			tx.set(j, Cancelled, rules.SaidStop, because)
+		}
+	}
 }
 
 // replied joins a reply to the episode: it goes on, and what was planned in case

@@ -349,7 +349,8 @@ func (s *Sender) intoDigest(ctx context.Context, j *Job, jseq uint64, key string
 			d = Job{ID: d.ID, Kind: Notice, Site: j.Site, Staff: j.Staff, Channel: j.Channel, Message: string(ManyThings), CreatedAt: now.UTC(), DueAt: time.Unix(0, (n+1)*int64(w)).UTC(),
 				FreshUntil: time.Unix(0, (n+1)*int64(w)).Add(noticeFresh).UTC()}
 			if j.Channel == ByMobileText {
-				d.To, d.Caller = j.To, j.Caller
+				d.To, d.Caller, d.Line = j.To, j.Caller, j.Line
+				d.FreshUntil = d.DueAt.Add(textNoticeFresh)
 			}
 			also = append(also, timer(d.ID, d.DueAt))
 		case d.State != Scheduled || d.Attempt > 0:

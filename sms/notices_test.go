@@ -3,6 +3,7 @@ package sms
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,11 +164,49 @@ func TestDigest(t *testing.T) {
 	texts := 0
 	for _, m := range d.texts() {
 		if m.To == mobile.Text {
-			texts++
+			if texts++; m.From != "+12125550100" {
+				t.Errorf("from %q: %s", m.From, m.Body)
+			}
 		}
 	}
 	if texts < 2 || texts > 9 {
 		t.Errorf("%d texts to the boss", texts)
+	}
+}
+
+// Whoever wants to be forgotten goes out of a digest that is still to come; the others
+// stay in it, and nobody's export shows them.
+func TestForgottenInADigest(t *testing.T) {
+	o, b := open(t, t.TempDir()), &bell{}
+	s := o.under(&desk{}, policy{}, func(s *SenderOptions) {
+		staffed(b, front)(s)
+		s.Notices.Limit, s.Notices.Window = 1, 30*24*time.Hour // not while the test runs, but for once in a month
+	})
+	numbers := []string{"+12025550301", "+12025550302", "+12025550303", "+12025550304"}
+	for i, n := range numbers {
+		o.give(s.Inbox("desk", Traits{}), inboundText(fmt.Sprint(i), n, "hello"))
+	}
+	var d *Job
+	o.eventually("a digest", func() bool {
+		for _, j := range o.notices(Scheduled) {
+			d = j
+		}
+		return d != nil && d.Count == 3
+	})
+	lines := slices.Collect(strings.Lines(d.Body))
+	who := numbers[slices.IndexFunc(numbers, func(n string) bool { return strings.Contains(lines[1], n) })]
+	k, err := Export(o.ctx(), o.nc, o.key, who)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if i := slices.IndexFunc(k.Texts, func(j *Job) bool { return j.ID == d.ID }); i < 0 || k.Texts[i].Body != lines[1] {
+		t.Errorf("%d: %+v", i, k.Texts)
+	}
+	if _, err := Forget(o.ctx(), o.nc, o.key, who); err != nil {
+		t.Fatal(err)
+	}
+	if j := o.all()[d.ID]; j.State != Scheduled || j.Body != lines[0]+lines[2] {
+		t.Errorf("%+v", j)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"textback/pbx/bus"
+	"textback/rules"
 )
 
 // OptOut is one change of somebody's mind, under textback.v1.optout.<key>. The
@@ -45,6 +46,8 @@ const (
 // delete from, and a copy in a file that is synced at each change. The union
 // of both counts: whoever is out in either is out.
 type OptOuts struct {
+	Keep Retention // of what is ended because somebody is out
+
 	nc      *nats.Conn
 	key     Key
 	mu      sync.Mutex
@@ -97,7 +100,8 @@ func OpenOptOuts(ctx context.Context, nc *nats.Conn, key Key, dir string) (*OptO
 	}
 	for k, x := range inFile {
 		have, ok := inStream[k]
-		if !ok && x.Out || ok && have.At.Before(x.At) {
+		// Welcome was in the stream before it was in the file.
+		if x.Out && (!ok || have.At.Before(x.At)) {
 			if err := o.publish(ctx, x, anySeq); err != nil {
 				return nil, err
 			}
@@ -238,7 +242,39 @@ const anySeq = ^uint64(0)
 // cannot begin. When it returns nil, no text will be handed to a provider any
 // more; one that was handed over before cannot be called back.
 func (o *OptOuts) Set(ctx context.Context, number string, out bool, source string) error {
-	return o.set(ctx, OptOut{Key: o.key.Caller(number), Out: out, At: time.Now().UTC(), Source: source, Number: number})
+	x := OptOut{Key: o.key.Caller(number), Out: out, At: time.Now().UTC(), Source: source, Number: number}
+	if err := o.set(ctx, x); err != nil || !out {
+		return err
+	}
+	return o.endPlanned(ctx, x.Key)
+}
+
+// endPlanned ends what is planned for whoever is out. It would be stopped when it comes
+// due; this way nobody has to wait for that to see it.
+func (o *OptOuts) endPlanned(ctx context.Context, key string) error {
+	var c Caller
+	if _, err := read(ctx, o.nc, Stream, callerSubject(key), &c); err != nil {
+		return err
+	}
+	for _, id := range c.Open {
+		for {
+			var j Job
+			seq, err := read(ctx, o.nc, Stream, jobSubject(id), &j)
+			if err != nil {
+				return err
+			}
+			if seq == 0 || j.State != Scheduled || j.Kind != Text && !j.FollowUp {
+				break // on its way, or over
+			}
+			j.State, j.Why, j.Because, j.UpdatedAt = Cancelled, rules.SaidStop, "the number has been put on the list of opt-outs", time.Now().UTC()
+			if err = putByHand(ctx, o.nc, &j, seq, o.Keep); err == nil {
+				break
+			} else if !errors.Is(err, bus.ErrWrongSequence) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (o *OptOuts) set(ctx context.Context, x OptOut) error {

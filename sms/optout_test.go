@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
+	"textback/pbx/bus"
 	"textback/rules/gsm7"
 )
 
@@ -268,5 +271,41 @@ func TestWayIn(t *testing.T) {
 		if err := CheckWayIn("x", c.traits, c.regions, c.handled); (err == nil) != c.ok {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// The list is read whole, and each number's last word alone, however long it is.
+func TestLongListOfOptOuts(t *testing.T) {
+	o := open(t, t.TempDir())
+	const n = 700
+	number := func(i int) string { return fmt.Sprintf("+1202555%04d", i) }
+	for i := range n {
+		if err := o.out.declare(o.ctx(), OptOut{Key: o.key.Caller(number(i)), Out: true, At: time.Now(), Source: ByAdmin}, anySeq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, i := range []int{3, n - 1} {
+		if err := o.out.declare(o.ctx(), OptOut{Key: o.key.Caller(number(i)), At: time.Now(), Source: ByAdmin}, anySeq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, out := 0, 0
+	if err := o.out.Each(o.ctx(), func(x OptOut) {
+		if all++; x.Out {
+			out++
+		}
+	}); err != nil || all != n || out != n-2 {
+		t.Errorf("%d, %d of them out: %v", all, out, err)
+	}
+	// NATS goes away in the middle: that is not the end of the list.
+	nc, read := o.connect(bus.Sender), 0
+	err := bus.Each(o.ctx(), nc, OptOutStream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{optOutPrefix + "*"}}, func(jetstream.Msg, uint64) (bool, error) {
+		if read++; read == 1 {
+			nc.Close()
+		}
+		return true, nil
+	})
+	if err == nil || read > n {
+		t.Errorf("%d read: %v", read, err)
 	}
 }

@@ -136,13 +136,13 @@ func TestFollowUpWithoutFirst(t *testing.T) {
 	if j := o.jobState(base+"t", Waiting); j.Kind != Task || j.TaskOwner != "reception" || j.To != sarah || j.Deadline.IsZero() {
 		t.Errorf("%+v", j)
 	}
-	if err := End(o.ctx(), o.nc, base+"3", "admin"); err != nil {
+	if err := End(o.ctx(), o.nc, base+"3", "admin", Retention{}); err != nil {
 		t.Error(err)
 	}
-	if err := End(o.ctx(), o.nc, base+"3", "admin"); !errors.Is(err, ErrOver) {
+	if err := End(o.ctx(), o.nc, base+"3", "admin", Retention{}); !errors.Is(err, ErrOver) {
 		t.Errorf("ended twice: %v", err)
 	}
-	if err := End(o.ctx(), o.nc, base+"t", "admin"); err != nil {
+	if err := End(o.ctx(), o.nc, base+"t", "admin", Retention{}); err != nil {
 		t.Error(err)
 	}
 	o.jobState(base+"t", Done)

@@ -12,6 +12,8 @@ import (
 // text from it, or time, shows better: numbers are ported, landlines enabled.
 const takesNoTexts = "the provider says that this number takes no texts"
 
+const carrierSaysStop = "the carrier says that the caller has opted out"
+
 func pidHash(k Key, transport, pid string) string { return k.hash("pid", transport, pid) }
 
 // pointer leads from a provider's id to our job.
@@ -87,10 +89,9 @@ func jobToken(id string) bool {
 }
 
 func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) (done bool, err error) {
-	var learned Class
-	var said *Said
 	err = s.retry(ctx, func() error {
 		var j Job
+		var learned Class // from a text that could not be delivered
 		jseq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
 		if err != nil {
 			return err
@@ -100,13 +101,15 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 		if !done || j.State != Sent && j.State != Held {
 			return nil
 		}
-		changed, undelivered := false, false
+		changed := false
 		if j.State == Held {
 			// The provider speaks of it, so it had taken it.
 			s.set(&j, Sent, "", "a receipt shows that the provider took it")
 			changed = true
-			if said = nil; j.Kind != Notice && j.Body != "" {
-				said = outgoing(&j)
+			if j.Kind != Notice && j.Body != "" {
+				if err := outgoing(&j).keep(ctx, s.opt.NC); err != nil {
+					return err
+				}
 			}
 		}
 		if r.ProviderID != "" && j.ProviderID == "" {
@@ -125,7 +128,12 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			}
 			if r.Delivery == Undelivered {
 				j.Why, j.Because, learned = string(r.Class), "the provider could not deliver it", r.Class
-				undelivered = true
+			}
+		}
+		if learned == OptedOut {
+			// On the list first: what is stored after it is not asked about again.
+			if err := s.opt.OptOuts.set(ctx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To}); err != nil {
+				return err
 			}
 		}
 		if !changed {
@@ -137,7 +145,10 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			tx.put(t)
 			tx.indexed(t)
 			tx.unreachable(learned != "", learned, t.ProviderCode)
-			if undelivered && learned != OptedOut && t.Kind == Text && !t.FollowUp && !tx.reached(t) && !tx.RepliedAt.After(t.CallEndedAt) {
+			if learned == OptedOut {
+				tx.optedOut(carrierSaysStop)
+			}
+			if learned != "" && learned != OptedOut && t.Kind == Text && !t.FollowUp && !tx.reached(t) && !tx.RepliedAt.After(t.CallEndedAt) {
 				s.owe(tx, t, "", time.Time{}, "the text was not delivered")
 			}
 			if t.Delivery == Delivered || t.Delivery == Undelivered {
@@ -150,16 +161,6 @@ func (s *Sender) receiptFor(ctx context.Context, id string, r *DeliveryReceipt) 
 			return nil
 		})
 	})
-	if err == nil && said != nil {
-		err = said.keep(ctx, s.opt.NC)
-	}
-	if err == nil && learned == OptedOut {
-		var j Job
-		if _, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j); err != nil {
-			return done, err
-		}
-		err = s.opt.OptOuts.set(ctx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To})
-	}
 	return done, err
 }
 

@@ -1,11 +1,13 @@
 package sms
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -127,6 +129,30 @@ type Caller struct {
 	StopTold    bool        `json:"stop_told,omitempty"` // their STOP is confirmed; until they say START
 }
 
+// soberly forgets what lies in the future, so that a clock which was wrong once does not
+// have a caller passed over until it gets there. A PBX whose zone is wrong is ahead by
+// hours, and what it tells of counts.
+func (c *Caller) soberly(now time.Time) {
+	const most = 24 * time.Hour
+	ahead := func(t time.Time) bool { return t.After(now.Add(most)) }
+	for _, t := range []*time.Time{&c.OpenedAt, &c.FirstTextAt, &c.LastTextAt, &c.TextFor, &c.GotThrough, &c.CalledBack, &c.RepliedAt, &c.HelpedAt} {
+		if ahead(*t) {
+			*t = time.Time{}
+		}
+	}
+	if ahead(c.MachineTill.Add(-noTextsFor)) {
+		c.Machine, c.MachineTill = "", time.Time{}
+	}
+	c.Heard = slices.DeleteFunc(c.Heard, func(h Heard) bool { return ahead(h.At) })
+}
+
+// readCaller reads what is remembered of a caller, and the version of that.
+func (s *Sender) readCaller(ctx context.Context, key string, c *Caller, now time.Time) (uint64, error) {
+	seq, err := read(ctx, s.opt.NC, Stream, callerSubject(key), c)
+	c.soberly(now)
+	return seq, err
+}
+
 // Heard is one text of a caller's, without its words.
 type Heard struct {
 	At   time.Time `json:"at"`
@@ -158,7 +184,6 @@ const (
 	jobTTL    = 90 * 24 * time.Hour
 	callerTTL = jobTTL // written with each step of a job's: it lives as long as what it names
 	dueTTL    = 48 * time.Hour
-	eventTTL  = DefaultNumbers      // events name whom they are about
 	inTTL     = 90 * 24 * time.Hour // how long a text that is offered again is known
 	pidTTL    = 30 * 24 * time.Hour // how long a receipt finds its text
 	earlyTTL  = time.Hour           // how long a receipt waits for our own record of its text
@@ -210,9 +235,7 @@ func timer(id string, t time.Time) *nats.Msg {
 	return m
 }
 
-// happened makes the event of a job's new state, for whoever listens.
-func happened(j *Job) (*nats.Msg, error) { return happenedAs(j, j.State, eventTTL) }
-
+// happenedAs makes the event of a job's new state, for whoever listens.
 func happenedAs(j *Job, as State, ttl time.Duration) (*nats.Msg, error) {
 	e := *j
 	e.Body, e.Subject = "", "" // what was written stays between the caller and the office

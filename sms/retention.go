@@ -156,8 +156,11 @@ func Export(ctx context.Context, nc *nats.Conn, key Key, number string) (*Known,
 	}
 	k.Conversation = append(k.Conversation, conv...)
 	err = Jobs(ctx, nc, func(j *Job) {
-		// A digest to staff names many; a notice by text belongs to the staff's own number.
-		if j.Caller == k.Key || j.To == number || j.Kind == Notice && strings.Contains(j.Body+j.Subject, number) {
+		// A notice by text belongs to the staff's own number.
+		if j.Caller == k.Key || j.names(number) {
+			if j.Count > 0 { // the rest is about others
+				j.Body = linesOf(j.Body, number, true)
+			}
 			k.Texts = append(k.Texts, j)
 		}
 	})
@@ -168,46 +171,55 @@ func Export(ctx context.Context, nc *nats.Conn, key Key, number string) (*Known,
 	return k, k.calls(ctx, nc)
 }
 
+// names tells whether the number stands in the job.
+func (j *Job) names(number string) bool {
+	return j.To == number || j.Kind == Notice && strings.Contains(j.Body+j.Subject, number)
+}
+
+// linesOf are body's lines that name the number, or those that do not.
+func linesOf(body, number string, naming bool) string {
+	var b strings.Builder
+	for line := range strings.Lines(body) {
+		if strings.Contains(line, number) == naming {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// leaveOut takes the lines about a number out of a digest that is still to come. The
+// others are about others.
+func leaveOut(ctx context.Context, nc *nats.Conn, id, number string) error {
+	for {
+		var j Job
+		seq, err := read(ctx, nc, Stream, jobSubject(id), &j)
+		if err != nil || seq == 0 || j.State != Scheduled {
+			return err // once it is over, its words go
+		}
+		j.Body = linesOf(j.Body, number, false)
+		m, err := record(jobSubject(id), &j, seq, jobTTL)
+		if err != nil {
+			return err
+		}
+		if _, err := bus.Publish(ctx, nc, m); !errors.Is(err, bus.ErrWrongSequence) {
+			return err
+		}
+	}
+}
+
 // calls reads the stored calls from and to the number.
 func (k *Known) calls(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	st, err := js.Stream(ctx, bus.CallsStream)
-	if err != nil {
-		return fmt.Errorf("read calls: %w", err)
-	}
-	cons, err := st.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	err := bus.Each(ctx, nc, bus.CallsStream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}, func(m jetstream.Msg, seq uint64) (bool, error) {
+		// One that cannot be read is nobody's.
+		if c, err := event.Decode(m.Data()); err == nil && c.Caller.Number == k.Number {
+			k.Calls, k.callSeqs = append(k.Calls, m.Data()), append(k.callSeqs, seq)
+		}
+		return true, nil
+	})
 	if err != nil {
 		return fmt.Errorf("read calls: %w", err)
 	}
-	defer bus.DropConsumer(ctx, st, cons)
-	for {
-		batch, err := cons.FetchNoWait(500)
-		if err != nil {
-			return fmt.Errorf("read calls: %w", err)
-		}
-		n := 0
-		for m := range batch.Messages() {
-			n++
-			c, err := event.Decode(m.Data())
-			if err != nil || c.Caller.Number != k.Number {
-				continue // one that cannot be read is nobody's
-			}
-			meta, err := m.Metadata()
-			if err != nil {
-				return fmt.Errorf("read calls: %w", err)
-			}
-			k.Calls, k.callSeqs = append(k.Calls, m.Data()), append(k.callSeqs, meta.Sequence.Stream)
-		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("read calls: %w", err)
-		}
-		if n == 0 {
-			return nil
-		}
-	}
+	return nil
 }
 
 // Forgotten says what Forget did, and what is left.
@@ -240,13 +252,20 @@ func Forget(ctx context.Context, nc *nats.Conn, key Key, number string) (*Forgot
 		if j.State != Scheduled && j.State != Waiting {
 			continue
 		}
-		switch err := End(ctx, nc, j.ID, "forget"); {
+		if j.Kind == Notice && j.Count > 0 && j.Caller != k.Key {
+			if err := leaveOut(ctx, nc, j.ID, number); err != nil {
+				return did, err
+			}
+			continue
+		}
+		switch err := End(ctx, nc, j.ID, "forget", Retention{}); {
 		case err == nil:
 			did.Cancelled++
 		case !errors.Is(err, ErrOver) && !errors.Is(err, bus.ErrNotFound):
 			return did, err
 		}
 	}
+texts:
 	for _, old := range k.Texts {
 		busy := false
 		for {
@@ -254,6 +273,9 @@ func Forget(ctx context.Context, nc *nats.Conn, key Key, number string) (*Forgot
 			seq, err := read(ctx, nc, Stream, jobSubject(old.ID), &j)
 			if err != nil {
 				return did, err
+			}
+			if seq > 0 && j.Caller != k.Key && !j.names(number) {
+				continue texts // a digest, which others are in too
 			}
 			if busy = seq > 0 && !j.over(); seq == 0 || busy {
 				break

@@ -1,11 +1,13 @@
 package sms
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -386,7 +388,7 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 				rec.TextFor = c.EndedAt
 			}
 		default:
-			s.set(j, Suppressed, d.Suppressed, d.Because)
+			s.set(j, Suppressed, d.Suppressed, masked(c, d.Because))
 		}
 		tx.add(j)
 		s.planBeside(tx, c, j, &d)
@@ -400,6 +402,17 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 		}
 		return nil
 	})
+}
+
+// masked is a sentence about a call without what the caller shows: a job is logged, and
+// found by its caller's key alone when that is to be forgotten.
+func masked(c *pbx.Call, sentence string) string {
+	for _, shown := range []string{c.Caller.Raw, c.Caller.Number} {
+		if shown != "" {
+			sentence = strings.ReplaceAll(sentence, shown, number.Mask(shown))
+		}
+	}
+	return sentence
 }
 
 // newJob is what all jobs of a call have in common.
@@ -557,39 +570,26 @@ func (l *callerLocks) lock(k string) (unlock func()) {
 	}
 }
 
-// allOf reads the last message of each subject that matches.
+// allOf reads the last message of each subject that matches, in the order of their sequences.
 func allOf(ctx context.Context, nc *nats.Conn, stream, filter string) ([]json.RawMessage, error) {
-	js, err := jetstream.New(nc)
+	type one struct {
+		seq  uint64
+		data []byte
+	}
+	last := map[string]one{}
+	err := bus.Each(ctx, nc, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy},
+		func(m jetstream.Msg, seq uint64) (bool, error) {
+			last[m.Subject()] = one{seq, m.Data()}
+			return true, nil
+		})
 	if err != nil {
 		return nil, err
 	}
-	st, err := js.Stream(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	cons, err := st.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy})
-	if err != nil {
-		return nil, err
-	}
-	defer bus.DropConsumer(ctx, st, cons)
 	var out []json.RawMessage
-	for {
-		batch, err := cons.FetchNoWait(500)
-		if err != nil {
-			return nil, err
-		}
-		n := 0
-		for m := range batch.Messages() {
-			n++
-			out = append(out, m.Data())
-		}
-		if err := batch.Error(); err != nil {
-			return nil, err
-		}
-		if n == 0 {
-			return out, nil
-		}
+	for _, x := range slices.SortedFunc(maps.Values(last), func(a, b one) int { return cmp.Compare(a.seq, b.seq) }) {
+		out = append(out, x.data)
 	}
+	return out, nil
 }
 
 var _ Decider = (*rules.Rules)(nil)

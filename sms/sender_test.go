@@ -366,10 +366,10 @@ func TestProviderAnswers(t *testing.T) {
 				t.Errorf("opted out: %v %v", out, err)
 			}
 			if c.state == Held {
-				if err := Resolve(o.ctx(), o.nc, j.ID, true); err != nil {
+				if err := Resolve(o.ctx(), o.nc, j.ID, true, Retention{}); err != nil {
 					t.Fatal(err)
 				}
-				if err := Resolve(o.ctx(), o.nc, j.ID, true); !errors.Is(err, ErrNotHeld) {
+				if err := Resolve(o.ctx(), o.nc, j.ID, true, Retention{}); !errors.Is(err, ErrNotHeld) {
 					t.Errorf("resolved twice: %v", err)
 				}
 				o.state(id, Sent)
@@ -418,6 +418,22 @@ func TestStopStoredFirstWins(t *testing.T) {
 	o.state(id, Cancelled)
 	if j := o.jobs()[id]; j.Why != rules.SaidStop || len(d.texts()) != 0 {
 		t.Errorf("%s, %d texts", j.Why, len(d.texts()))
+	}
+}
+
+// What is planned for later ends with the admin's command, not when it comes due.
+func TestOptOutByHandEndsWhatIsPlanned(t *testing.T) {
+	o := open(t, t.TempDir())
+	o.under(&desk{}, policy{decide: reminded(time.Hour)}, nil)
+	c := missed(bob)
+	o.finish(c)
+	o.state(c.ID, Sent)
+	if err := o.out.Set(o.ctx(), bob, true, ByAdmin); err != nil {
+		t.Fatal(err)
+	}
+	base := strings.TrimSuffix(jobID(c), "1")
+	if two, three := o.all()[base+"2"], o.all()[base+"3"]; two.Why != rules.SaidStop || three.Why != rules.SaidStop || two.State != Cancelled || three.State != Cancelled {
+		t.Errorf("%+v %+v", two, three)
 	}
 }
 

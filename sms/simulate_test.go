@@ -306,7 +306,7 @@ func (h *history) happens(o *office) (map[string]string, error) {
 			case e.Kind == simulate.Hand:
 				for _, id := range slices.Sorted(maps.Keys(jobs)) {
 					if j := jobs[id]; j.Caller == key.Caller(e.Number) && (j.State == Scheduled || j.State == Waiting) {
-						if err := End(ctx, nc, id, "admin"); err != nil {
+						if err := End(ctx, nc, id, "admin", Retention{}); err != nil {
 							return err
 						}
 						if _, err := read(ctx, nc, Stream, jobSubject(id), j); err != nil {

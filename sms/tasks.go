@@ -196,7 +196,8 @@ func (tx *callerTx) job(j *Job, seq uint64) *Job {
 var ErrOver = errors.New("the job is over")
 
 // End ends a job by hand: a planned text or task is cancelled, an open task is done.
-func End(ctx context.Context, nc *nats.Conn, id, by string) error {
+// keep is how long the event of it may be kept, for it names the number.
+func End(ctx context.Context, nc *nats.Conn, id, by string, keep Retention) error {
 	for {
 		var j Job
 		seq, err := read(ctx, nc, Stream, jobSubject(id), &j)
@@ -213,7 +214,7 @@ func End(ctx context.Context, nc *nats.Conn, id, by string) error {
 		if j.State = Cancelled; owed && by != "" {
 			j.State = Done
 		}
-		if err = putByHand(ctx, nc, &j, seq); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
+		if err = putByHand(ctx, nc, &j, seq, keep); err == nil || !errors.Is(err, bus.ErrWrongSequence) {
 			return err
 		}
 	}
@@ -221,12 +222,12 @@ func End(ctx context.Context, nc *nats.Conn, id, by string) error {
 
 // putByHand stores a job that was ended by hand, on version seq, and what that
 // means to its caller.
-func putByHand(ctx context.Context, nc *nats.Conn, j *Job, seq uint64) error {
+func putByHand(ctx context.Context, nc *nats.Conn, j *Job, seq uint64, keep Retention) error {
 	m, err := record(jobSubject(j.ID), j, seq, jobTTL)
 	if err != nil {
 		return err
 	}
-	e, err := happened(j)
+	e, err := happenedAs(j, j.State, keep.numbers())
 	if err != nil {
 		return err
 	}

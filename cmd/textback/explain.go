@@ -184,7 +184,7 @@ var budgetFlags = map[string]struct {
 
 // unasked are the guards about which the command line says nothing and the daemon was not asked.
 func (c explainCmd) unasked() []string {
-	names := []string{rules.Reached}
+	names := []string{rules.Reached, rules.CalledBack}
 	for guard, said := range map[string]bool{rules.SaidStop: c.OptedOut, rules.Machine: c.Machine != "", rules.Breaker: c.BreakerOpen, rules.OnLine: c.OnLine, rules.Duplicate: c.TextedAgo > 0} {
 		if !said {
 			names = append(names, guard)

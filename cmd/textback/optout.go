@@ -96,6 +96,7 @@ func openOptOuts(ctx context.Context, con console, path string, within time.Dura
 		if err != nil {
 			return err
 		}
+		outs.Keep = cfg.Keep()
 		if cfg.OptOuts.Store == config.StoreNumber {
 			outs.KeepNumbers()
 		}

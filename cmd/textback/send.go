@@ -111,18 +111,20 @@ type textsCmd struct {
 
 // Run lists texts, or settles one.
 func (c textsCmd) Run(ctx context.Context, con console) error {
-	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error { return c.texts(ctx, con, nc) })
+	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error {
+		return c.texts(ctx, con, nc, cfg.Keep())
+	})
 }
 
-func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn) error {
+func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn, keep sms.Retention) error {
 	if c.Settle != "" {
 		if !c.Sent && !c.NotSent {
 			return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
 		}
-		return sms.Resolve(ctx, nc, c.Settle, c.Sent)
+		return sms.Resolve(ctx, nc, c.Settle, c.Sent, keep)
 	}
 	if c.Cancel != "" {
-		return sms.End(ctx, nc, c.Cancel, "admin")
+		return sms.End(ctx, nc, c.Cancel, "admin", keep)
 	}
 	tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "UPDATED\tTO\tSTATE\tWHY\tRULE\tTEXT\tJOB")

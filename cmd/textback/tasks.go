@@ -25,9 +25,9 @@ type tasksCmd struct {
 
 // Run lists the callbacks that are owed, or ends one.
 func (c tasksCmd) Run(ctx context.Context, con console) error {
-	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error {
+	return withNATS(ctx, con, c.Config, 30*time.Second, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error {
 		if c.Done != "" {
-			return sms.End(ctx, nc, c.Done, c.By)
+			return sms.End(ctx, nc, c.Done, c.By, cfg.Keep())
 		}
 		return c.list(ctx, con, nc)
 	})

@@ -408,50 +408,74 @@ func LiveCalls(ctx context.Context, nc *nats.Conn, site string) ([]Live, error) 
 // Calls reads the stored calls that ended since, oldest first, and gives each
 // to f until f returns false.
 func Calls(ctx context.Context, nc *nats.Conn, since time.Time, f func(*pbx.Call) bool) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	s, err := js.Stream(ctx, CallsStream)
-	if err != nil {
-		return fmt.Errorf("read calls: %w", err)
-	}
 	cc := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}
 	if !since.IsZero() {
 		cc.DeliverPolicy, cc.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	cons, err := s.OrderedConsumer(ctx, cc)
+	err := Each(ctx, nc, CallsStream, cc, func(m jetstream.Msg, _ uint64) (bool, error) {
+		c, err := event.Decode(m.Data())
+		if err != nil {
+			return false, fmt.Errorf("stored call %s: %w", m.Subject(), err)
+		}
+		return f(c), nil
+	})
 	if err != nil {
 		return fmt.Errorf("read calls: %w", err)
 	}
-	defer DropConsumer(ctx, s, cons)
-	for last := s.CachedInfo().State.LastSeq; last > 0; {
-		batch, err := cons.FetchNoWait(500)
+	return nil
+}
+
+// Each gives f a stream's messages, as cc chooses them, and their sequences, in
+// their order, up to the last one there is or until f wants no more. An interruption
+// is an error, never the end. A subject's older message may come before its last
+// one, even where cc asks for the last of each.
+func Each(ctx context.Context, nc *nats.Conn, stream string, cc jetstream.OrderedConsumerConfig, f func(m jetstream.Msg, seq uint64) (more bool, err error)) error {
+	ctx, cancel := WhileConnected(ctx, nc)
+	defer cancel()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	st, err := js.Stream(ctx, stream)
+	if err != nil {
+		return lost(ctx, err)
+	}
+	cons, err := st.OrderedConsumer(ctx, cc)
+	if err != nil {
+		return lost(ctx, err)
+	}
+	defer DropConsumer(ctx, st, cons)
+	if cons.CachedInfo().NumPending == 0 {
+		return nil
+	}
+	it, err := cons.Messages(jetstream.PullMaxMessages(500))
+	if err != nil {
+		return lost(ctx, err)
+	}
+	defer it.Stop()
+	defer context.AfterFunc(ctx, it.Stop)()
+	for {
+		m, err := it.Next(jetstream.NextMaxWait(2 * time.Second))
+		switch {
+		case ctx.Err() != nil:
+			return lost(ctx, ctx.Err())
+		case errors.Is(err, nats.ErrTimeout):
+			// What was pending may have been deleted meanwhile.
+			if info, err := cons.Info(ctx); err != nil || info.NumPending == 0 {
+				return lost(ctx, err)
+			}
+			continue
+		case err != nil:
+			return err
+		}
+		meta, err := m.Metadata()
 		if err != nil {
-			return fmt.Errorf("read calls: %w", err)
+			return err
 		}
-		n := 0
-		for m := range batch.Messages() {
-			n++
-			c, err := event.Decode(m.Data())
-			if err != nil {
-				return fmt.Errorf("stored call %s: %w", m.Subject(), err)
-			}
-			if !f(c) {
-				return nil
-			}
-			if meta, err := m.Metadata(); err == nil && meta.Sequence.Stream >= last {
-				return nil
-			}
-		}
-		if err := batch.Error(); err != nil {
-			return fmt.Errorf("read calls: %w", err)
-		}
-		if n == 0 {
-			return nil
+		if more, err := f(m, meta.Sequence.Stream); err != nil || !more || meta.NumPending == 0 {
+			return err
 		}
 	}
-	return nil
 }
 
 // DropConsumer removes a consumer that is no longer read from: left to its

@@ -401,6 +401,33 @@ func TestRefusalsShrink(t *testing.T) {
 	}
 }
 
+// A full disk at the wrong time: what could not be written is written with the next answer,
+// even if that says the same.
+func TestRefusalsAfterAFailedWrite(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "refusals.jsonl")
+	same := func(s string) string { return s }
+	r, err := openRefusals(file, same)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.f.Close() // every write fails
+	if err := r.set(bob, &rules.Contact{DoNotText: true}); err == nil {
+		t.Fatal("written to a closed file")
+	}
+	if err := errors.Join(r.set(bob, &rules.Contact{DoNotText: true}), r.set(ann, &rules.Contact{Blocked: true})); err != nil {
+		t.Fatal(err)
+	}
+	r.close()
+	if r, err = openRefusals(file, same); err != nil {
+		t.Fatal(err)
+	}
+	defer r.close()
+	doNotText, _ := r.of(bob)
+	if _, blocked := r.of(ann); !doNotText || !blocked {
+		t.Error("forgotten")
+	}
+}
+
 // A prefetched answer is there when it is wanted; closing ends what is under way.
 func TestPrefetchAndClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

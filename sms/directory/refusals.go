@@ -22,7 +22,7 @@ type refusals struct {
 
 	mu  sync.Mutex
 	f   *os.File
-	cut bool               // the last line may be cut off
+	bad bool               // the file lacks something: a write has failed
 	all map[string]refusal // by what hide makes of the number
 }
 
@@ -111,7 +111,8 @@ func (r *refusals) set(e164 string, c *rules.Contact) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.all[one.Caller] == one || !one.forbids() && !r.all[one.Caller].forbids() {
+	same := r.all[one.Caller] == one || !one.forbids() && !r.all[one.Caller].forbids()
+	if same && !r.bad {
 		return nil
 	}
 	if one.forbids() {
@@ -122,18 +123,33 @@ func (r *refusals) set(e164 string, c *rules.Contact) error {
 	if r.f == nil {
 		return nil
 	}
+	err := r.put(one)
+	r.bad = err != nil
+	return err
+}
+
+// put writes one more line; the whole file when it lacks something.
+func (r *refusals) put(one refusal) error {
+	if r.bad {
+		if err := r.rewrite(); err != nil {
+			return err
+		}
+		f, err := os.OpenFile(r.path, os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			return err
+		}
+		_ = r.f.Close()
+		r.f = f
+		return nil
+	}
 	line, err := json.Marshal(one)
 	if err != nil {
 		return err
 	}
-	if line = append(line, '\n'); r.cut {
-		line = append([]byte{'\n'}, line...)
+	if _, err := r.f.Write(append(line, '\n')); err != nil {
+		return err
 	}
-	if _, err = r.f.Write(line); err == nil {
-		err = r.f.Sync()
-	}
-	r.cut = err != nil
-	return err
+	return r.f.Sync()
 }
 
 func (r *refusals) close() {
