@@ -35,6 +35,7 @@ type Problem = strict.Problem
 type Rules struct {
 	file     file
 	version  string
+	named    []string // files beside it
 	zone     *time.Location
 	office   *office // where no line says otherwise
 	lines    []*office
@@ -248,6 +249,16 @@ type count struct {
 // Load reads and checks rules.yaml. The Rules are nil when a problem is more
 // than a warning.
 func Load(path string) (*Rules, []Problem) {
+	r, problems := LoadPart(path)
+	if r == nil || r.rep.Bad() {
+		return nil, problems
+	}
+	return r, problems
+}
+
+// LoadPart is Load for whoever looks for problems only: rules with errors are returned too, and must
+// decide about nothing; Sure tells what is right in them. Nil is what is no YAML, or no file.
+func LoadPart(path string) (*Rules, []Problem) {
 	b, err := os.ReadFile(path)
 	if err != nil {
 		text := "it cannot be read: " + plainly(err)
@@ -257,7 +268,29 @@ func Load(path string) (*Rules, []Problem) {
 		return nil, []Problem{{File: path, Text: text}}
 	}
 	r, rep := readAll(filepath.Clean(path), b, func(name string) ([]byte, error) { return readBeside(path, name) })
-	return r.unlessBad(rep)
+	if r.zone == nil { // nothing has been looked at
+		return nil, rep.Problems
+	}
+	return r, rep.Problems
+}
+
+// Files are those that were read beside rules.yaml: holidays.
+func (r *Rules) Files() (all []string) {
+	for _, name := range r.named {
+		if !filepath.IsAbs(name) {
+			name = filepath.Join(filepath.Dir(r.rep.File), name)
+		}
+		all = append(all, name)
+	}
+	return all
+}
+
+// Sure reports whether there is no error in a section of the file, or in all of it when section is empty.
+func (r *Rules) Sure(section string) bool {
+	if section == "" {
+		return !r.rep.Bad()
+	}
+	return !r.rep.Doubtful(strict.At(section))
 }
 
 // plainly is an error without the file's name, which stands in front already.
@@ -329,6 +362,7 @@ func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules
 			if beside == nil {
 				return nil, errors.New("only rules that are read from a file can name others")
 			}
+			r.named = append(r.named, name)
 			b, err := beside(name)
 			version.Write(b) // other holidays are other rules
 			return b, err

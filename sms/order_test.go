@@ -106,7 +106,8 @@ func TestSubmittingWithoutKnowing(t *testing.T) {
 	fine := o.finish(missed(sarah))
 	stop := o.finish(missed(bob))
 	o.state(stop, Scheduled)
-	if err := o.out.Set(o.ctx(), bob, true, "admin"); err != nil {
+	// Not by Set, which ends what is planned.
+	if err := o.out.set(o.ctx(), OptOut{Key: o.key.Caller(bob), Out: true, At: time.Now().UTC(), Source: ByAdmin}); err != nil {
 		t.Fatal(err)
 	}
 	stored(fine)

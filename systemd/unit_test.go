@@ -5,6 +5,7 @@ package systemd_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -174,7 +175,7 @@ func TestSecretsAreLoaded(t *testing.T) {
 		}
 		loads.Write(b)
 	}
-	named := regexp.MustCompile(`(?m)^[ #]*(\w+_file): ([a-z_]+)(?: |$)`).FindAllStringSubmatch(string(conf), -1)
+	named := regexp.MustCompile(`(?m)^[ #]*(\w+_file): ([a-z_]+|nats\.creds|webhook-[a-z]+\.pem)(?: |$)`).FindAllStringSubmatch(string(conf), -1)
 	if len(named) < 10 {
 		t.Fatalf("only %d secrets are named", len(named))
 	}
@@ -184,6 +185,121 @@ func TestSecretsAreLoaded(t *testing.T) {
 		}
 		if !strings.Contains(loads.String(), "LoadCredential="+n[2]+":/etc/textback/secrets/"+n[2]+"\n") {
 			t.Errorf("%s: nothing loads %s", n[1], n[2])
+		}
+	}
+}
+
+// assignments returns the keys and values of a unit file in order.
+func assignments(t *testing.T, text string) (all [][2]string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if key, value, ok := strings.Cut(line, "="); ok && !strings.HasPrefix(line, "#") {
+			all = append(all, [2]string{key, value})
+		}
+	}
+	return all
+}
+
+// An empty assignment forgets what came before, also what other drop-ins have set, and systemd
+// reads them in the order of their names.
+func TestWhatForgetsComesFirst(t *testing.T) {
+	first := true
+	for _, name := range dropIns(t) { // sorted
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forgets := strings.HasPrefix(filepath.Base(name), "0")
+		for _, a := range assignments(t, string(b)) {
+			if a[1] == "" && !forgets {
+				t.Errorf("%s has an empty %s=, which others that sort before it lose their values by: begin its name with 00- or 01-", name, a[0])
+			}
+		}
+		if forgets && !first {
+			t.Errorf("%s sorts after one that forgets nothing", name)
+		}
+		first = forgets
+	}
+}
+
+// What the service would be given with several drop-ins, in the order in which systemd itself merges them.
+func TestSecretsOfMergedUnit(t *testing.T) {
+	for _, set := range [][]string{
+		nil,
+		{"00-sip-only"}, {"00-sip-only", "android", "contacts", "http", "notify", "smpp"},
+		{"01-send"}, {"00-sip-only", "01-send"}, {"01-send", "android", "contacts", "notify"},
+		{"01-watch"}, {"00-sip-only", "01-watch"},
+	} {
+		root := t.TempDir()
+		to := filepath.Join(root, "etc/systemd/system")
+		files := []string{"textback.service"}
+		want := map[string]bool{"ari_password": true}
+		for _, name := range set {
+			name = "textback.service.d/" + name + ".conf"
+			files = append(files, name)
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range assignments(t, string(b)) {
+				switch id, _, _ := strings.Cut(a[1], ":"); {
+				case a[0] != "LoadCredential":
+				case id == "":
+					delete(want, "ari_password")
+				default:
+					want[id] = true
+				}
+			}
+		}
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(to, name)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(to, name), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		merged, err := exec.Command(analyze(t), "--root="+root, "--no-pager", "cat-config", "systemd/system/textback.service").CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, merged)
+		}
+		got, starts := map[string]bool{}, 0
+		for _, a := range assignments(t, string(merged)) {
+			switch {
+			case a[0] == "LoadCredential" && a[1] == "":
+				clear(got)
+			case a[0] == "LoadCredential":
+				id, _, _ := strings.Cut(a[1], ":")
+				got[id] = true
+			case a[0] == "ExecStart" && a[1] == "":
+				starts = 0
+			case a[0] == "ExecStart":
+				starts++
+			}
+		}
+		if !maps.Equal(got, want) {
+			t.Errorf("with %v the service is given %v, want %v", set, slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(want)))
+		}
+		if starts != 1 {
+			t.Errorf("with %v the service has %d ExecStart", set, starts)
+		}
+	}
+}
+
+// The list in the unit's head names every drop-in there is.
+func TestUnitNamesDropIns(t *testing.T) {
+	b, err := os.ReadFile("textback.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range dropIns(t) {
+		if !strings.Contains(string(b), filepath.Base(d)+" ") && !strings.Contains(string(b), filepath.Base(d)+":") {
+			t.Errorf("textback.service does not name %s", d)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -15,27 +16,38 @@ import (
 
 type checkCmd struct {
 	configFlag
+	JSON  bool `name:"json" help:"Print JSON on standard output, one problem a line: nothing is wrong where nothing comes."`
 	Calls bool `help:"Hold the rules against the stored calls, and fail when the daemon cannot be asked for them. Otherwise that is done where it answers at once."`
 }
 
-// Run reads all configuration as serve would and prints every problem.
+// Run reads all configuration as serve would and prints every problem: what one file has wrong keeps
+// nothing back of the other, nor of the address books.
 func (c checkCmd) Run(ctx context.Context, con console) error {
-	cfg, r, err := loadConfig(con, c.Config)
-	if err != nil {
-		return err
+	cfg, r, problems := readFiles(c.Config, config.Load)
+	sound := !slices.ContainsFunc(problems, func(p config.Problem) bool { return !p.Warning })
+	book, more := addressBook(cfg, true)
+	problems = append(problems, more...)
+	problems = append(problems, across(cfg, r)...)
+	problems = append(problems, unreadable(c.Config, cfg, r)...)
+	// Of a list of rules with holes nothing can be said that stays true once they are mended.
+	if r != nil && r.Sure("") {
+		var seen rules.Seen
+		if sound {
+			var err error
+			if seen, err = c.seen(ctx, cfg); err != nil {
+				c.print(con, problems)
+				return err
+			}
+		} else if cfg.Sure("lines") {
+			seen.Lines = configured(cfg)
+		}
+		problems = append(problems, r.Lint(time.Now(), seen)...)
 	}
-	book, problems := addressBook(cfg, true)
-	seen, err := c.seen(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	bad := false
-	for _, p := range slices.Concat(problems, across(cfg, r), r.Lint(time.Now(), seen)) {
-		fmt.Fprintln(con.err, p)
-		bad = bad || !p.Warning
-	}
-	if bad {
+	if c.print(con, problems) > 0 || r == nil {
 		return errNotOK
+	}
+	if c.JSON {
+		return nil
 	}
 	fmt.Fprintf(con.out, "%s and %s are fine (rules version %s)\n", c.Config, cfg.Rules, r.Version())
 	if n := book.Len(); n > 0 {
@@ -44,16 +56,64 @@ func (c checkCmd) Run(ctx context.Context, con console) error {
 	return nil
 }
 
-// seen gathers which lines and queues there are.
-func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, error) {
-	var configured []pbx.Line
+// print is printed, for people or programs.
+func (c checkCmd) print(con console, problems []config.Problem) (bad int) {
+	if !c.JSON {
+		return printed(con, problems)
+	}
+	enc := lines(con.out)
+	for _, p := range problems {
+		level := "warning"
+		if !p.Warning {
+			level = "error"
+			bad++
+		}
+		_ = enc.Encode(struct {
+			File   string `json:"file"`
+			Line   int    `json:"line,omitempty"` // of the whole file without one
+			Column int    `json:"column,omitempty"`
+			Level  string `json:"level"` // error, warning
+			Text   string `json:"text"`
+		}{p.File, p.Line, p.Col, level, p.Text})
+	}
+	return bad
+}
+
+// Where the service's unit is looked for, and whether all files can be read here.
+var (
+	unitRoot = "/"
+	isRoot   = func() bool { return os.Geteuid() == 0 && os.Getenv("CREDENTIALS_DIRECTORY") == "" }
+)
+
+// unreadable warns of what root, who checks, can read and the service cannot, where systemd will
+// run it by this configuration.
+func unreadable(path string, cfg *config.Config, r *rules.Rules) []config.Problem {
+	s := config.InstalledService(unitRoot)
+	if s == nil || s.Config != path || !isRoot() {
+		return nil
+	}
+	var beside []string
+	if r != nil {
+		beside = r.Files()
+	}
+	return cfg.Unreadable(s, beside)
+}
+
+// configured are the lines of textback.yaml, by all that they are called.
+func configured(cfg *config.Config) (all []pbx.Line) {
 	for _, l := range cfg.Lines {
-		configured = append(configured, pbx.Line{Number: l.Number, Name: l.Name})
+		all = append(all, pbx.Line{Number: l.Number, Name: l.Name})
 		for _, d := range l.Dialed {
-			configured = append(configured, pbx.Line{Number: l.Number, Name: l.Name, Raw: d})
+			all = append(all, pbx.Line{Number: l.Number, Name: l.Name, Raw: d})
 		}
 	}
-	plain, full := rules.Seen{Lines: configured}, rules.Seen{Lines: configured}
+	return all
+}
+
+// seen gathers which lines and queues there are.
+func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, error) {
+	lines := configured(cfg)
+	plain, full := rules.Seen{Lines: lines}, rules.Seen{Lines: lines}
 	patience := time.Minute
 	if !c.Calls {
 		// A check is asked for often, also where no daemon runs: not answered, not said.

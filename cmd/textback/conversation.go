@@ -20,20 +20,24 @@ func withNumber(ctx context.Context, con console, path, raw string, f func(ctx c
 	if raw == "" {
 		return withNATS(ctx, con, path, 2*time.Minute, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error { return f(ctx, nc, nil, "") })
 	}
-	return withKey(ctx, con, path, 2*time.Minute, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error {
-		n, err := e164(raw, cfg.Region)
-		if err != nil {
-			return err
-		}
-		return f(ctx, nc, key, n)
+	cfg, err := loadWiring(con, path)
+	if err != nil {
+		return err
+	}
+	number, err := e164(raw, cfg.Region)
+	if err != nil {
+		return err
+	}
+	return withKey(ctx, con, path, 2*time.Minute, func(ctx context.Context, _ *config.Config, nc *nats.Conn, key sms.Key) error {
+		return f(ctx, nc, key, number)
 	})
 }
 
 type repliesCmd struct {
 	configFlag
-	Number string        `arg:"" optional:"" help:"Show the whole conversation with this number."`
-	Since  time.Duration `default:"168h" help:"How far back, without a number."`
-	JSON   bool          `name:"json" help:"Print one text per line as JSON."`
+	Number string `arg:"" optional:"" help:"Show the whole conversation with this number."`
+	Since  days   `default:"7d" help:"How far back, without a number: 30d, 12h."`
+	JSON   bool   `name:"json" help:"Print one text per line as JSON."`
 }
 
 // Run lists conversations that callers have written in, the newest last; or shows one.
@@ -50,7 +54,7 @@ func (c repliesCmd) Run(ctx context.Context, con console) error {
 		if c.JSON {
 			enc := json.NewEncoder(con.out)
 			for _, x := range all {
-				if who != "" || time.Since(x.At) <= c.Since {
+				if who != "" || time.Since(x.At) <= c.Since.Duration {
 					if err := enc.Encode(x); err != nil {
 						return err
 					}
@@ -67,7 +71,7 @@ func (c repliesCmd) Run(ctx context.Context, con console) error {
 		var order []string
 		for _, x := range all {
 			switch {
-			case x.Way == sms.SaidIn && time.Since(x.At) <= c.Since:
+			case x.Way == sms.SaidIn && time.Since(x.At) <= c.Since.Duration:
 				last[x.Caller], answered[x.Caller] = x, false
 				count[x.Caller]++
 			case x.Way == sms.SaidOut:

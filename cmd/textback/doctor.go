@@ -21,29 +21,45 @@ import (
 	"textback/sms/notify"
 )
 
-type doctorCmd struct{ configFlag }
+type doctorCmd struct {
+	configFlag
+	JSON bool `name:"json" help:"Print JSON, one check a line."`
+}
 
 // doctor prints one line per check; a line that is not well says how to mend it.
 type doctor struct {
 	con  console
+	json bool
 	sick bool
 }
 
 func (d *doctor) say(what string, err error, good string) {
 	if err == nil {
-		fmt.Fprintf(d.con.out, "ok    %-11s %s\n", what, good)
+		d.line("ok", what, good)
 		return
 	}
 	d.sick = true
-	fmt.Fprintf(d.con.out, "SICK  %-11s %v\n", what, err)
+	d.line("SICK", what, err.Error())
 }
 
-func (d *doctor) note(what, text string) { fmt.Fprintf(d.con.out, "note  %-11s %s\n", what, text) }
+func (d *doctor) note(what, text string) { d.line("note", what, text) }
+
+func (d *doctor) line(level, what, text string) {
+	if d.json {
+		_ = lines(d.con.out).Encode(struct {
+			Level string `json:"level"` // ok, sick, note
+			What  string `json:"what"`
+			Text  string `json:"text"`
+		}{strings.ToLower(level), what, text})
+		return
+	}
+	fmt.Fprintf(d.con.out, "%-5s %-11s %s\n", level, what, text)
+}
 
 // Run looks at everything that must work for a missed call to become a text.
 // It sends nothing and disturbs no running daemon.
 func (c doctorCmd) Run(ctx context.Context, con console) error {
-	d := &doctor{con: con}
+	d := &doctor{con: con, json: c.JSON}
 	cfg, problems := config.Load(c.Config)
 	d.say("config", firstError(con, problems), c.Config)
 	if d.sick {

@@ -65,6 +65,15 @@ type explainCmd struct {
 	JSON bool   `name:"json" help:"Print JSON."`
 }
 
+// Validate refuses what describes no call, as wrong usage.
+func (c explainCmd) Validate() error {
+	if c.Call != "" {
+		return nil
+	}
+	_, err := c.hypothetical(pbx.Config{Region: "US"}, time.UTC, time.Now())
+	return err
+}
+
 // Run tells what would become of a call, and why. It sends nothing.
 func (c explainCmd) Run(ctx context.Context, con console) error {
 	cfg, r, err := loadFiles(con, c.Config, config.LoadOpen)
@@ -76,7 +85,7 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 	}
 	f, err := c.hypothetical(cfg.Tracker(), r.Zone(), time.Now())
 	if err != nil {
-		return err
+		return usage(err)
 	}
 	if f.Contact == nil { // as it is in the address books
 		book, problems := addressBook(cfg, false)

@@ -215,7 +215,12 @@ func TestInbound(t *testing.T) {
 	has(cli(0, "", "replies", "+12025550199"), "nothing is kept")
 	has(cli(0, "", "replies", "--json"), `"number":"+12025550143"`)
 	has(cli(0, "", "optout", "list"), "+12025550144", "keyword", "1 have opted out")
+	has(cli(0, "", "optout", "list", "--json"), `{"number":"+12025550144","hash":"`, `"source":"keyword"}`)
 	has(cli(1, "", "optout", "check", "+12025550144"), "never texted")
+	has(cli(0, "", "texts", "--json"), `"to":"+12025550144"`, `"state":"sent"`)
+	if got := cli(0, "", "texts", "--held", "--json"); got != "" {
+		t.Errorf("held: %s", got)
+	}
 
 	list := write("list.csv", "\ufeffName,Phone,When\r\n\"A, B\",(202) 555-0147,x\r\nC,+1 202 555 0148,\r\n")
 	has(cli(0, "", "optout", "import", list, "--column", "phone"), "2 numbers read, 2 added")
@@ -242,7 +247,7 @@ func TestInbound(t *testing.T) {
 	if s := cli(0, "", "replies"); strings.Contains(s, "come at 5") || !strings.Contains(s, "by session") {
 		t.Error(s)
 	}
-	has(cli(1, "", "replies", "nobody"), "no phone number")
+	has(cli(2, "", "replies", "nobody"), "no phone number")
 }
 
 // A transport that brings no replies is not started for where STOP must be heard.

@@ -57,6 +57,18 @@ type console struct {
 // errNotOK ends a subcommand with exit code 1 after it has said why itself.
 var errNotOK = errors.New("not fine")
 
+// errUsage ends a subcommand with exit code 2: wrong usage that only the configuration shows, such
+// as a number that is none in its region. What needs no configuration is said by Validate.
+var errUsage = errors.New("wrong usage")
+
+// usage makes err one of wrong usage. Its words stay.
+func usage(err error) error { return usageError{err} }
+
+type usageError struct{ error }
+
+func (usageError) Is(target error) bool { return target == errUsage }
+func (u usageError) Unwrap() error      { return u.error }
+
 func main() { os.Exit(run(os.Args[1:], console{os.Stdin, os.Stdout, os.Stderr})) }
 
 func run(args []string, con console) int {
@@ -96,6 +108,9 @@ func run(args []string, con console) int {
 		return exitNotOK
 	default:
 		fmt.Fprintf(con.err, "textback: %v\n", err)
+		if errors.Is(err, errUsage) {
+			return exitUsage
+		}
 		return exitNotOK
 	}
 }

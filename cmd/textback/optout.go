@@ -72,15 +72,19 @@ func (c optoutCheckCmd) Run(ctx context.Context, con console) error {
 }
 
 func withOptOuts(ctx context.Context, con console, path string, numbers []string, f func(context.Context, *sms.OptOuts, string) error) error {
-	return openOptOuts(ctx, con, path, 30*time.Second, func(ctx context.Context, outs *sms.OptOuts, region string) error {
-		var all []string
-		for _, n := range numbers {
-			n, err := e164(n, region)
-			if err != nil {
-				return err
-			}
-			all = append(all, n)
+	cfg, err := loadWiring(con, path)
+	if err != nil {
+		return err
+	}
+	var all []string
+	for _, n := range numbers {
+		n, err := e164(n, cfg.Region)
+		if err != nil {
+			return err
 		}
+		all = append(all, n)
+	}
+	return openOptOuts(ctx, con, path, 30*time.Second, func(ctx context.Context, outs *sms.OptOuts) error {
 		for _, n := range all {
 			if err := f(ctx, outs, n); err != nil {
 				return err
@@ -90,7 +94,7 @@ func withOptOuts(ctx context.Context, con console, path string, numbers []string
 	})
 }
 
-func openOptOuts(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, outs *sms.OptOuts, region string) error) error {
+func openOptOuts(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, outs *sms.OptOuts) error) error {
 	return withKey(ctx, con, path, within, func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error {
 		outs, err := sms.OpenOptOuts(ctx, nc, key, cfg.StateDir)
 		if err != nil {
@@ -100,7 +104,7 @@ func openOptOuts(ctx context.Context, con console, path string, within time.Dura
 		if cfg.OptOuts.Store == config.StoreNumber {
 			outs.KeepNumbers()
 		}
-		return f(ctx, outs, cfg.Region)
+		return f(ctx, outs)
 	})
 }
 
@@ -119,21 +123,26 @@ func withKey(ctx context.Context, con console, path string, within time.Duration
 	})
 }
 
-// e164 is what an admin wrote as it is stored.
+// e164 is what an admin wrote as it is stored; what is no number is wrong usage.
 func e164(raw, region string) (string, error) {
 	p := number.Parse(raw, region)
 	if p.Kind != number.External {
-		return "", fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", raw, region)
+		return "", usage(fmt.Errorf("%q is no phone number in region %s: write it with its country code, +12025550143", raw, region))
 	}
 	return p.E164, nil
 }
 
 type optoutListCmd struct {
 	configFlag
+	JSON bool `name:"json" help:"Print JSON, one opt-out a line."`
 }
 
 func (c optoutListCmd) Run(ctx context.Context, con console) error {
-	return openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts, _ string) error {
+	return openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
+		if c.JSON {
+			_, _, err := optoutExportCmd{File: ".jsonl"}.write(ctx, con.out, outs)
+			return err
+		}
 		tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(tw, "SINCE\tNUMBER\tSAID BY\tHASH")
 		n, hidden := 0, 0
@@ -172,42 +181,18 @@ type exported struct {
 	Source string    `json:"source"`
 }
 
-func (c optoutExportCmd) Run(ctx context.Context, con console) (err error) {
-	w := con.out
-	if c.File != "-" {
-		f, err := os.OpenFile(c.File, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, f.Close()) }()
-		w = f
-	}
+// Run writes the list. There is a file only when all of it could be written.
+func (c optoutExportCmd) Run(ctx context.Context, con console) error {
 	hidden, n := 0, 0
-	err = openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts, _ string) error {
-		table, lines := csv.NewWriter(w), json.NewEncoder(w)
-		asJSON := strings.HasSuffix(c.File, ".jsonl")
-		var werr error
-		if !asJSON {
-			werr = table.Write([]string{"number", "hash", "at", "source"})
-		}
-		if err := outs.Each(ctx, func(x sms.OptOut) {
-			if !x.Out || werr != nil {
-				return
-			}
-			n++
-			if x.Number == "" {
-				hidden++
-			}
-			if asJSON {
-				werr = lines.Encode(exported{x.Number, x.Key, x.At, x.Source})
-			} else {
-				werr = table.Write([]string{x.Number, x.Key, x.At.Format(time.RFC3339), x.Source})
-			}
-		}); err != nil {
+	err := openOptOuts(ctx, con, c.Config, time.Minute, func(ctx context.Context, outs *sms.OptOuts) error {
+		write := func(w io.Writer) (err error) {
+			n, hidden, err = c.write(ctx, w, outs)
 			return err
 		}
-		table.Flush()
-		return errors.Join(werr, table.Error())
+		if c.File == "-" {
+			return write(con.out)
+		}
+		return createWhole(c.File, write)
 	})
 	if err == nil && c.File != "-" {
 		fmt.Fprintf(con.out, "%d opt-outs written\n", n)
@@ -216,6 +201,47 @@ func (c optoutExportCmd) Run(ctx context.Context, con console) (err error) {
 		fmt.Fprintf(con.err, "%d of %d are hashes only, which lead to nobody without this office's key (caller.key): with 'optouts: {store: number}' those from then on have their number\n", hidden, n)
 	}
 	return err
+}
+
+// createWhole makes a file, readable by this user alone, that f fills. None is left when it cannot
+// be filled: a part would look like the whole, and be in the way of the next attempt.
+func createWhole(name string, f func(io.Writer) error) error {
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(f(file), file.Close()); err != nil {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
+}
+
+// write returns how many there are, and how many of them are hashes only.
+func (c optoutExportCmd) write(ctx context.Context, w io.Writer, outs *sms.OptOuts) (n, hidden int, err error) {
+	table, lines := csv.NewWriter(w), json.NewEncoder(w)
+	asJSON := strings.HasSuffix(c.File, ".jsonl")
+	var werr error
+	if !asJSON {
+		werr = table.Write([]string{"number", "hash", "at", "source"})
+	}
+	if err := outs.Each(ctx, func(x sms.OptOut) {
+		if !x.Out || werr != nil {
+			return
+		}
+		n++
+		if x.Number == "" {
+			hidden++
+		}
+		if asJSON {
+			werr = lines.Encode(exported{x.Number, x.Key, x.At, x.Source})
+		} else {
+			werr = table.Write([]string{x.Number, x.Key, x.At.Format(time.RFC3339), x.Source})
+		}
+	}); err != nil {
+		return n, hidden, err
+	}
+	table.Flush()
+	return n, hidden, errors.Join(werr, table.Error())
 }
 
 type optoutImportCmd struct {
@@ -250,7 +276,7 @@ func (c optoutImportCmd) Run(ctx context.Context, con console) error {
 		return fmt.Errorf("nothing has been imported: mend these lines first")
 	}
 	added := 0
-	err = openOptOuts(ctx, con, c.Config, time.Hour, func(ctx context.Context, outs *sms.OptOuts, _ string) error {
+	err = openOptOuts(ctx, con, c.Config, time.Hour, func(ctx context.Context, outs *sms.OptOuts) error {
 		for _, n := range numbers {
 			out, err := outs.Out(ctx, n)
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"textback/pbx"
 	"textback/pbx/ari"
 	"textback/pbx/event"
+	"textback/pbx/number"
 	"textback/pbx/sip"
 	"textback/pbx/sip/hep"
 	"textback/pbx/sip/pcap"
@@ -65,8 +66,11 @@ func (r replayCmd) Run(con console) error {
 	return bad
 }
 
-// Validate refuses addresses that are none, as wrong usage.
+// Validate refuses addresses and regions that are none, as wrong usage.
 func (r replayCmd) Validate() error {
+	if !number.Region(r.Region) {
+		return fmt.Errorf("--region %q is no region: use the two letters of ISO 3166, such as US or DE", r.Region)
+	}
 	for flag, list := range map[string][]string{"--pbx": r.PBX, "--trunk": r.Trunk} {
 		for _, s := range list {
 			if _, err := sip.ParsePrefix(s); err != nil {

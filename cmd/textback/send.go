@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -83,30 +85,53 @@ func countJobs(ctx context.Context, nc *nats.Conn) (n jobCount, err error) {
 	return n, err
 }
 
-// textsByCall is a word on each call's text, by the call's id.
-func textsByCall(ctx context.Context, nc *nats.Conn) (map[string]string, error) {
-	out := map[string]string{}
+// callText is what became of a call's text. In 'textback calls --json' it stands as extension
+// attributes of the event, which readers of events pass over.
+type callText struct {
+	State sms.State `json:"textstate,omitempty"`
+	Why   string    `json:"textwhy,omitempty"`
+}
+
+func (t callText) String() string {
+	if t.Why != "" {
+		return string(t.State) + " (" + t.Why + ")"
+	}
+	return orDash(string(t.State))
+}
+
+// textsByCall is what became of each call's text, by the call's id.
+func textsByCall(ctx context.Context, nc *nats.Conn) (map[string]callText, error) {
+	out := map[string]callText{}
 	err := sms.Jobs(ctx, nc, func(j *sms.Job) {
 		if j.Kind != sms.Text || j.FollowUp {
 			return
 		}
 		_, call, _ := strings.Cut(j.Call, "/")
-		s := string(j.State)
-		if j.Why != "" {
-			s += " (" + j.Why + ")"
-		}
-		out[call] = s
+		out[call] = callText{j.State, j.Why}
 	})
 	return out, err
 }
 
 type textsCmd struct {
 	configFlag
-	Held    bool   `help:"Only those whose fate an admin must settle."`
-	Settle  string `placeholder:"JOB" help:"Settle a held text by hand; needs --sent or --not-sent."`
+	Held    bool   `xor:"what" help:"Only those whose fate an admin must settle."`
+	Settle  string `xor:"what" placeholder:"JOB" help:"Settle a held text by hand; needs --sent or --not-sent."`
 	Sent    bool   `xor:"fate" help:"With --settle: the provider did send it."`
 	NotSent bool   `name:"not-sent" xor:"fate" help:"With --settle: it was not sent, and shall not be."`
-	Cancel  string `placeholder:"JOB" help:"Cancel a text that is still to come, such as a follow-up."`
+	Cancel  string `xor:"what" placeholder:"JOB" help:"Cancel a text that is still to come, such as a follow-up."`
+	JSON    bool   `name:"json" help:"Print JSON, one text a line."`
+}
+
+// Validate refuses a fate without a text and a text without a fate, as wrong usage.
+func (c textsCmd) Validate() error {
+	fate := c.Sent || c.NotSent
+	switch {
+	case c.Settle != "" && !fate:
+		return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
+	case c.Settle == "" && fate:
+		return errors.New("--sent and --not-sent need --settle with the job that 'textback texts --held' shows")
+	}
+	return nil
 }
 
 // Run lists texts, or settles one.
@@ -118,27 +143,34 @@ func (c textsCmd) Run(ctx context.Context, con console) error {
 
 func (c textsCmd) texts(ctx context.Context, con console, nc *nats.Conn, keep sms.Retention) error {
 	if c.Settle != "" {
-		if !c.Sent && !c.NotSent {
-			return errors.New("--settle needs --sent or --not-sent: look the text up at the provider first")
-		}
 		return sms.Resolve(ctx, nc, c.Settle, c.Sent, keep)
 	}
 	if c.Cancel != "" {
 		return sms.End(ctx, nc, c.Cancel, "admin", keep)
 	}
 	tw := tabwriter.NewWriter(con.out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "UPDATED\tTO\tSTATE\tWHY\tRULE\tTEXT\tJOB")
+	enc := lines(con.out)
+	if !c.JSON {
+		fmt.Fprintln(tw, "UPDATED\tTO\tSTATE\tWHY\tRULE\tTEXT\tJOB")
+	}
+	var werr error
 	err := sms.Jobs(ctx, nc, func(j *sms.Job) {
-		if c.Held && j.State != sms.Held || j.Kind == sms.Task {
-			return
+		switch {
+		case c.Held && j.State != sms.Held || j.Kind == sms.Task:
+		case c.JSON:
+			werr = errors.Join(werr, enc.Encode(j))
+		default:
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.UpdatedAt.Local().Format("2006-01-02 15:04:05"), orDash(j.To), j.State, orDash(j.Because), orDash(j.Rule), orDash(j.Body), j.ID)
 		}
-		why := j.Because
-		if why == "" {
-			why = "-"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.UpdatedAt.Local().Format("2006-01-02 15:04:05"), orDash(j.To), j.State, why, orDash(j.Rule), orDash(j.Body), j.ID)
 	})
-	return errors.Join(err, tw.Flush())
+	return errors.Join(err, werr, tw.Flush())
+}
+
+// lines writes JSON, one value a line, with the words of texts as they are.
+func lines(w io.Writer) *json.Encoder {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc
 }
 
 func orDash(s string) string {

@@ -48,21 +48,32 @@ func loadConfig(con console, path string) (*config.Config, *rules.Rules, error) 
 }
 
 func loadFiles(con console, path string, load func(string) (*config.Config, []config.Problem)) (*config.Config, *rules.Rules, error) {
-	cfg, problems := load(path)
-	bad := false
-	for _, p := range problems {
-		fmt.Fprintln(con.err, p)
-		bad = bad || !p.Warning
-	}
-	r, rproblems := rules.Load(cfg.Rules)
-	for _, p := range rproblems {
-		fmt.Fprintln(con.err, p)
-		bad = bad || !p.Warning
-	}
-	if bad || r == nil {
+	cfg, r, problems := readFiles(path, load)
+	if printed(con, problems) > 0 || r == nil {
 		return nil, nil, errNotOK
 	}
 	return cfg, r, nil
+}
+
+// readFiles reads both files as far as they can be read, see rules.LoadPart.
+func readFiles(path string, load func(string) (*config.Config, []config.Problem)) (*config.Config, *rules.Rules, []config.Problem) {
+	cfg, problems := load(path)
+	if _, err := os.Stat(cfg.Rules); err != nil && !cfg.Sure("rules") {
+		return cfg, nil, problems // where the rules are is not known
+	}
+	r, more := rules.LoadPart(cfg.Rules)
+	return cfg, r, append(problems, more...)
+}
+
+// printed prints problems and counts those that are more than warnings.
+func printed(con console, problems []config.Problem) (bad int) {
+	for _, p := range problems {
+		fmt.Fprintln(con.err, p)
+		if !p.Warning {
+			bad++
+		}
+	}
+	return bad
 }
 
 // fit prints where the two files do not fit together, and tells whether that is nowhere.

@@ -50,8 +50,8 @@ func askHealth(ctx context.Context, cfg *config.Config) (*health, error) {
 	}
 	defer resp.Body.Close()
 	var h health
-	if err := json.NewDecoder(resp.Body).Decode(&h); err != nil {
-		return nil, fmt.Errorf("health of textback at %s: %w", cfg.HTTP.Listen, err)
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&h); err != nil || h.Version == "" || h.Parts == nil {
+		return nil, fmt.Errorf("what answers at %s is not textback: does another program listen there? 'http: {listen: …}' gives textback another address", cfg.HTTP.Listen)
 	}
 	return &h, nil
 }
@@ -122,29 +122,21 @@ func (s statusCmd) Run(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	var live []bus.Live
-	var jobs jobCount
-	if nc, err := openNATS(ctx, cfg, bus.Admin); err != nil {
-		h.Parts["calls"] = err.Error()
-	} else {
-		defer nc.Close()
-		qctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if live, err = bus.LiveCalls(qctx, nc, cfg.Site); err != nil {
-			return err
-		}
-		if jobs, err = countJobs(qctx, nc); err != nil {
-			return err
-		}
-	}
+	live, jobs, cannot := askNATS(ctx, cfg)
 	if s.JSON {
 		out := struct {
 			*health
-			Live []event.Event `json:"live"`
-			jobCount
-		}{h, []event.Event{}, jobs}
-		for _, l := range live {
-			out.Live = append(out.Live, event.New(l.Call, l.Refreshed))
+			Live *[]event.Event `json:"live,omitempty"`
+			*jobCount
+			Cannot string `json:"cannot_tell,omitempty"` // why live, texts and tasks are missing
+		}{health: h}
+		if cannot == nil {
+			out.jobCount, out.Live = &jobs, &[]event.Event{}
+			for _, l := range live {
+				*out.Live = append(*out.Live, event.New(l.Call, l.Refreshed))
+			}
+		} else {
+			out.Cannot = cannot.Error()
 		}
 		enc := json.NewEncoder(con.out)
 		enc.SetIndent("", "  ")
@@ -152,7 +144,13 @@ func (s statusCmd) Run(ctx context.Context, con console) error {
 			return err
 		}
 	} else {
-		s.print(con, h, live, jobs)
+		s.printHealth(con, h)
+		if cannot == nil {
+			s.print(con, live, jobs)
+		}
+	}
+	if cannot != nil {
+		return fmt.Errorf("texts, callbacks and calls in progress cannot be told: %w", cannot)
 	}
 	if !h.OK {
 		return errNotOK
@@ -160,7 +158,23 @@ func (s statusCmd) Run(ctx context.Context, con console) error {
 	return nil
 }
 
-func (s statusCmd) print(con console, h *health, live []bus.Live, jobs jobCount) {
+// askNATS asks the running daemon's NATS for the calls in progress and the outbox.
+func askNATS(ctx context.Context, cfg *config.Config) (live []bus.Live, jobs jobCount, err error) {
+	nc, err := openNATS(ctx, cfg, bus.Admin)
+	if err != nil {
+		return nil, jobs, err
+	}
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if live, err = bus.LiveCalls(ctx, nc, cfg.Site); err != nil {
+		return nil, jobs, err
+	}
+	jobs, err = countJobs(ctx, nc)
+	return live, jobs, err
+}
+
+func (s statusCmd) printHealth(con console, h *health) {
 	word := "well"
 	if !h.OK {
 		word = "NOT WELL"
@@ -174,6 +188,9 @@ func (s statusCmd) print(con console, h *health, live []bus.Live, jobs jobCount)
 	for _, p := range parts {
 		fmt.Fprintf(con.out, "  %-8s %s\n", p, h.Parts[p])
 	}
+}
+
+func (s statusCmd) print(con console, live []bus.Live, jobs jobCount) {
 	texts := jobs.Texts
 	fmt.Fprintf(con.out, "texts of the last 90 days: %d sent, %d waiting, %d held for you, %d failed, %d not sent by decision\n",
 		texts["sent"], texts["scheduled"]+texts["submitting"], texts["held"], texts["failed"], texts["suppressed"]+texts["cancelled"])
@@ -198,9 +215,9 @@ func (s statusCmd) print(con console, h *health, live []bus.Live, jobs jobCount)
 
 type callsCmd struct {
 	configFlag
-	Since  time.Duration `default:"24h" help:"How far back."`
-	Missed bool          `help:"Missed calls only."`
-	JSON   bool          `name:"json" help:"Print one CloudEvent per line."`
+	Since  days `default:"24h" help:"How far back: 30d, 12h."`
+	Missed bool `help:"Missed calls only."`
+	JSON   bool `name:"json" help:"Print one CloudEvent per line, with what became of the text as textstate and textwhy."`
 }
 
 // Run prints stored calls, oldest first, and what was decided for each.
@@ -218,22 +235,19 @@ func (c callsCmd) list(ctx context.Context, con console, nc *nats.Conn) error {
 		fmt.Fprintln(tw, "STARTED\tDIR\tCALLER\tLINE\tOUTCOME\tREASON\tRING\tWAIT\tWHO WAS TRIED\tTEXT\tCALL")
 	}
 	var werr error
-	err = bus.Calls(ctx, nc, time.Now().Add(-c.Since), func(call *pbx.Call) bool {
+	enc := lines(con.out)
+	err = bus.Calls(ctx, nc, time.Now().Add(-c.Since.Duration), func(call *pbx.Call) bool {
 		if c.Missed && !call.Missed() {
 			return true
 		}
 		if c.JSON {
-			var b []byte
-			if b, werr = event.Encode(call, call.EndedAt); werr == nil {
-				_, werr = fmt.Fprintf(con.out, "%s\n", b)
-			}
+			werr = enc.Encode(struct {
+				event.Event
+				callText
+			}{event.New(call, call.EndedAt), texts[call.ID]})
 			return werr == nil
 		}
-		text := texts[call.ID]
-		if text == "" {
-			text = "-"
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\n", callRow(call), text, call.ID)
+		fmt.Fprintf(tw, "%s\t%s\t%s\n", callRow(call), texts[call.ID], call.ID)
 		return true
 	})
 	if err == nil {

@@ -98,6 +98,20 @@ func TestStoredCalls(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 
+	// What became of the first call's text.
+	if err := sms.EnsureStreams(ctx, nc, log); err != nil {
+		t.Fatal(err)
+	}
+	job := `{"id":"j1","call":"hq/first","site":"hq","caller":"c","state":"failed","why":"not_mobile","call_ended_at":"2026-01-01T00:00:00Z","created_at":"2026-01-01T00:00:00Z","updated_at":"2026-01-01T00:00:00Z"}`
+	sender, err := bus.Connect(bus.ConnectOptions{Server: s, Role: bus.Sender, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sender.Close()
+	if _, err := sender.RequestWithContext(ctx, "textback.v1.sms.job.j1", []byte(job)); err != nil {
+		t.Fatal(err)
+	}
+
 	config := filepath.Join(dir, "textback.yaml")
 	for name, content := range map[string]string{
 		"textback.yaml": fmt.Sprintf("site: hq\nstate_dir: %s\nnats: {listen: %q}\n", state, addr),
@@ -140,6 +154,9 @@ rules:
 		{0, []string{"explain", "--call", "back"}, []string{"No text is sent: the call went out"}},
 		{1, []string{"explain", "--call", "nowhere"}, []string{`no call "nowhere" is stored`}},
 		{0, []string{"backtest", "--office"}, []string{"3 missed calls", "2 texts and 0 follow-ups to 2 people", "called back and talked     1", "1 would have been superfluous"}},
+		{0, []string{"calls", "--since", "30d", "--missed"}, []string{"failed (not_mobile)"}},
+		{0, []string{"calls", "--since", "30d", "--json"}, []string{`"id":"hq/first"`, `,"textstate":"failed","textwhy":"not_mobile"}`, `"id":"hq/second"`}},
+		{0, []string{"texts", "--json"}, []string{`{"id":"j1",`}},
 		{0, []string{"backtest", "--since", "1h"}, []string{"no missed calls in this time"}},
 		{0, []string{"check"}, []string{`line "Back door" was never called: none of 104 stored calls`, "are fine"}},
 		{0, []string{"check", "--calls"}, []string{`line "Back door" was never called`}},

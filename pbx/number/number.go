@@ -52,6 +52,11 @@ func Withheld(s string) bool {
 	return withheld[strings.ToLower(unspaced.Replace(strings.TrimSpace(s)))]
 }
 
+// Region tells whether s is a region (two letters of ISO 3166, in either case) with a numbering plan.
+func Region(s string) bool {
+	return len(s) == 2 && phonenumbers.GetCountryCodeForRegion(strings.ToUpper(s)) != 0
+}
+
 // Parse reads raw as dialled in region (ISO 3166-1 alpha-2, such as "US").
 func Parse(raw, region string) Number {
 	s := strings.TrimSpace(raw)

@@ -151,6 +151,9 @@ func (r *Report) Wrong(p Path) bool {
 	return false
 }
 
+// Doubtful reports whether p is wrong, or is missing and may stand in the file under a misspelt key.
+func (r *Report) Doubtful(p Path) bool { return r.Wrong(p) || !r.Has(p) && r.wrong[""] }
+
 // cannotRead reports a value that decode could not take.
 func (r *Report) cannotRead(n *yaml.Node, p Path, format string, args ...any) {
 	r.unread[p], r.wrong[p] = true, true

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"textback/rules"
@@ -9,11 +10,19 @@ import (
 
 // Across holds textback.yaml against rules.yaml: what is wrong with neither alone.
 // wayIn tells why a transport may not text a rule file's regions, see sms.CheckWayIn;
-// nil asks nobody.
+// nil asks nobody. What either file already has an error in is left out: r may come from
+// rules.LoadPart, and nil are no rules.
 func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []string) error) []Problem {
 	rep := &strict.Report{}
-	if c.file == nil {
+	if c.file == nil || r == nil {
 		return nil // nothing is configured that could not fit
+	}
+	if !r.Sure("regions") || slices.ContainsFunc([]string{"sms", "webhooks", "pbx", "lines"}, func(s string) bool { return !c.Sure(s) }) {
+		wayIn = nil // it would ask a transport that is not as it will be
+	}
+	tell := c.SMS.Replies.Tell
+	if !r.Sure("staff") || c.file.Wrong(strict.At("sms", "replies")) {
+		tell = nil
 	}
 	*rep = *c.file
 	rep.Problems = nil
@@ -37,7 +46,7 @@ func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []s
 	for _, s := range r.Staff() {
 		names = append(names, s.Name)
 	}
-	for i, name := range c.SMS.Replies.Tell {
+	for i, name := range tell {
 		if _, ok := r.StaffNamed(name); ok {
 			continue
 		}
@@ -50,8 +59,14 @@ func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []s
 	}
 	rep.Sort()
 	all := rep.Problems
-	if c.Notify.SMTP == nil {
+	if c.Notify.SMTP == nil && c.Sure("notify") && r.Sure("staff") {
 		all = append(all, r.Unmailed()...)
 	}
 	return all
+}
+
+// Sure reports whether there is no error in a section of the file; of one that could not be read
+// at all nothing is sure.
+func (c *Config) Sure(section string) bool {
+	return c.file != nil && !c.file.Doubtful(strict.At(section))
 }

@@ -48,7 +48,6 @@ func (c *Config) check(r *report) {
 		c.Region = up
 	}
 	c.StateDir = c.stateDir(r)
-	c.Rules = r.beside(c.Rules)
 	c.checkPBX(r)
 	c.checkLines(r)
 	c.checkContacts(r)

@@ -35,7 +35,9 @@ type Config struct {
 	Retention Retention `yaml:"retention"`
 	OptOuts   OptOuts   `yaml:"optouts"`
 
-	file *strict.Report `yaml:"-"` // where in the file values stand; nil without one
+	file  *strict.Report `yaml:"-"` // where in the file values stand; nil without one
+	dir   string         `yaml:"-"` // where relative names are looked for
+	named []namedFile    `yaml:"-"` // by …_file keys
 }
 
 // PBX says where calls are seen.

@@ -94,20 +94,25 @@ var (
 
 func (c *Config) checkContacts(r *report) {
 	where := strict.At("contacts")
+	var there []string
 	for i, name := range c.Contacts.Files {
-		c.Contacts.Files[i] = r.beside(name)
-		if _, err := os.Stat(c.Contacts.Files[i]); name == "" || err != nil {
+		file := r.beside(name)
+		if _, err := os.Stat(file); name == "" || err != nil {
 			r.Problem(where.Key("files").Index(i), "there is no such file: want a CSV or vCard file beside textback.yaml, or its whole path")
+			continue
 		}
+		there = append(there, file)
 	}
 	for field := range c.Contacts.Columns {
 		if !slices.Contains(contacts.Fields, field) {
 			r.OneOf(where.Key("columns", field), "field", field, contacts.Fields...)
+			delete(c.Contacts.Columns, field)
 		}
 	}
 	if len(c.Contacts.Columns) > 0 && len(c.Contacts.Files) == 0 {
 		r.Problem(where.Key("columns"), "columns are of CSV files, and contacts.files names none")
 	}
+	c.Contacts.Files = there
 	if c.Contacts.Lookup != nil {
 		c.Contacts.Lookup.check(r, where.Key("lookup"))
 	}

@@ -31,7 +31,9 @@ func loadFile(name string, open bool) (*Config, []Problem) {
 		} else if text = strings.TrimPrefix(text, name); text != "" {
 			text = strings.TrimLeft(text, ": ")
 		}
-		return defaults(), []Problem{{File: name, Text: text}}
+		c := defaults()
+		c.Rules = inside(dirOf(name), c.Rules)
+		return c, []Problem{{File: name, Text: text}}
 	}
 	return parse(name, b, open)
 }
@@ -41,10 +43,8 @@ func loadFile(name string, open bool) (*Config, []Problem) {
 func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	c := defaults()
 	read, ok := strict.Parse(name, b, c)
-	r := &report{Report: read, dir: filepath.Dir(name), open: open}
-	if dir, err := filepath.Abs(r.dir); err == nil {
-		r.dir = dir
-	}
+	r := &report{Report: read, dir: dirOf(name), open: open}
+	c.Rules = r.beside(c.Rules)
 	if !ok {
 		return c, r.Problems
 	}
@@ -56,15 +56,25 @@ func parse(name string, b []byte, open bool) (*Config, []Problem) {
 	}
 	c.check(r)
 	r.Sort()
-	c.file = read
+	c.file, c.dir, c.named = read, r.dir, r.named
 	return c, r.Problems
+}
+
+// dirOf is the folder that a file lies in.
+func dirOf(name string) string {
+	dir := filepath.Dir(name)
+	if abs, err := filepath.Abs(dir); err == nil {
+		return abs
+	}
+	return dir
 }
 
 // report knows too where the files lie that the configuration names.
 type report struct {
 	*strict.Report
-	dir  string
-	open bool // secrets are not read
+	dir   string
+	open  bool // secrets are not read
+	named []namedFile
 }
 
 // beside returns name as a path, relative ones beside the file.
@@ -75,6 +85,7 @@ func (r *report) path(p strict.Path, name string) string {
 	if name == "" {
 		return ""
 	}
+	r.named = append(r.named, namedFile{p, name})
 	found, _, err := find(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v", err)
@@ -87,6 +98,7 @@ func (r *report) secret(p strict.Path, name, what string) Secret {
 	if r.open {
 		return ""
 	}
+	r.named = append(r.named, namedFile{p, name})
 	s, warning, err := readSecret(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v: it should hold %s", err, what)
@@ -102,6 +114,7 @@ func (r *report) pem(p strict.Path, name, what string) Secret {
 	if r.open {
 		return ""
 	}
+	r.named = append(r.named, namedFile{p, name})
 	s, warning, err := readSecretLines(name, r.dir)
 	if err != nil {
 		r.Problem(p, "%v: it should hold %s, in PEM form", err, what)

@@ -1,0 +1,5 @@
+//go:build race
+
+package ari
+
+func init() { step = 7 }

@@ -1,0 +1,5 @@
+//go:build race
+
+package contacts
+
+func init() { step = 4 }
