@@ -75,6 +75,8 @@ type Decision struct {
 
 	asked *asked // what can explain it; nil for one that was read from JSON
 	told  *told  // its explanation as read from JSON
+
+	unasked []string // guards about which nobody was asked
 }
 
 // told is an explanation in words.
@@ -99,11 +101,37 @@ func (d Decision) Steps() []Step {
 func (d Decision) Guards() []Guard {
 	switch {
 	case d.asked != nil:
-		return d.asked.guards()
+		gs := d.asked.guards()
+		for i := range gs {
+			if g := &gs[i]; g.OK && slices.Contains(d.unasked, g.Name) && !d.asked.unlimited(g.Name) {
+				g.NotAsked, g.Why = true, "not asked: "+matters[g.Name]
+			}
+		}
+		return gs
 	case d.told != nil:
 		return d.told.guards
 	}
 	return nil
+}
+
+// NotAsked says that the facts were silent about what some guards ask, because
+// nobody knew: they let the text through, and their say is no finding.
+func (d *Decision) NotAsked(guards ...string) { d.unasked = guards }
+
+// matters are what guards ask that only a running daemon knows.
+var matters = map[string]string{
+	SaidStop:     "whether the caller has said stop",
+	Machine:      "whether a machine answers there",
+	BudgetCaller: "how many texts this caller has had",
+	BudgetPrefix: "how many texts numbers like this one have had",
+	BudgetMinute: "how many texts have just left",
+	BudgetDay:    "how many segments are used today",
+	BudgetMoney:  "how much is spent today",
+	Breaker:      "whether the way out is open",
+	Reached:      "whether the caller has got through since",
+	CalledBack:   "whether the office has called back since",
+	OnLine:       "whether the caller is on a line",
+	Duplicate:    "whether this caller has just had a text",
 }
 
 // A FollowUp happens a while after the first text unless the caller has been
@@ -201,4 +229,6 @@ type Guard struct {
 	Name string `json:"name"` // one of the words above
 	OK   bool   `json:"ok"`
 	Why  string `json:"why"`
+	// NotAsked: nobody knew what it asks, so that it stood against nothing.
+	NotAsked bool `json:"not_asked,omitempty"`
 }

@@ -76,11 +76,13 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 	b.WriteString("\nGuards on every text:\n")
 	for _, g := range guards {
 		word := "ok  "
-		if !g.OK {
+		switch {
+		case g.NotAsked:
+			word = "?   "
+		case !g.OK && Waits(g.Name):
+			word = "wait"
+		case !g.OK:
 			word = "no  "
-			if Waits(g.Name) {
-				word = "wait"
-			}
 		}
 		fmt.Fprintf(&b, "  %s  %s\n", word, g.Why)
 	}

@@ -167,9 +167,15 @@ func (a *asked) guards() []Guard {
 		if !a.follows() && name == Replied {
 			continue
 		}
-		gs = append(gs, Guard{name, a.no&(1<<i) == 0, b.sentence(name)})
+		gs = append(gs, Guard{Name: name, OK: a.no&(1<<i) == 0, Why: b.sentence(name)})
 	}
 	return gs
+}
+
+// unlimited tells whether it is a budget that nothing can use up.
+func (a *asked) unlimited(name string) bool {
+	b := a.budgets()
+	return map[string]bool{BudgetCaller: b.PerCaller.off, BudgetPrefix: b.PerPrefix.off, BudgetMinute: b.PerMinute.off, BudgetDay: b.SegmentsPerDay.off, BudgetMoney: b.MoneyPerDay.off}[name]
 }
 
 // sentence is what a guard says, for or against.

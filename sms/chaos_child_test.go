@@ -154,7 +154,7 @@ func (n *inside) open(ctx context.Context) error {
 			return err
 		}
 	}
-	key, err := sms.LoadKey(n.Dir)
+	key, err := sms.OpenKey(ctx, n.admin, n.Dir, true)
 	if err != nil {
 		return err
 	}

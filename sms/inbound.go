@@ -111,12 +111,11 @@ func (s *Sender) Inbox(transport string, t Traits) Inbox {
 	return &inbox{s: s, transport: transport, traits: t}
 }
 
-// Received takes one text, exactly once however often it is offered: its mark is
-// created in the batch that stores what it changes. What comes before that, the
-// opt-out list and the conversation, may be written again without harm.
-func (b *inbox) Received(ctx context.Context, m Inbound) error {
+// received stores what m, read as r, changes, once: its mark is created in the batch
+// that does. What comes before that, the opt-out list and the conversation, may be
+// written again without harm.
+func (b *inbox) received(ctx context.Context, m Inbound, r *Reply) error {
 	s := b.s
-	r := b.reply(m)
 	if m.ID == "" && m.At.IsZero() && r.From != "" {
 		if err := b.tell(ctx, r); err != nil {
 			return fmt.Errorf("take a text that arrived: %w", err)

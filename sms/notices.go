@@ -63,7 +63,7 @@ type NoticeOptions struct {
 	Limit    int                                      // notices to one person by one channel within Window (10); more of them come as one digest
 	Window   time.Duration                            // 10 min
 	Timeout  time.Duration                            // of one attempt (45 s)
-	Zone     *time.Location                           // of the times in notices; nil: UTC
+	Zone     func() *time.Location                    // of the times in notices, asked each time: rules are reloaded; nil: UTC
 	Told     func(channel string, word Word, ok bool) // if set, is told of every attempt
 }
 
@@ -81,7 +81,7 @@ func (o *NoticeOptions) defaults() {
 		o.Timeout = 45 * time.Second
 	}
 	if o.Zone == nil {
-		o.Zone = time.UTC
+		o.Zone = func() *time.Location { return time.UTC }
 	}
 	if o.Told == nil {
 		o.Told = func(string, Word, bool) {}
@@ -115,7 +115,7 @@ type wording struct {
 // tell has staff told about a job. It happens with what else the transaction stores.
 func (tx *callerTx) tell(names []string, what Word, about *Job) {
 	if len(names) > 0 {
-		tx.word(names, about.wording(what, tx.s.opt.Notices.Zone))
+		tx.word(names, about.wording(what, tx.s.opt.Notices.Zone()))
 	}
 }
 
@@ -359,17 +359,17 @@ func (s *Sender) intoDigest(ctx context.Context, j *Job, jseq uint64, key string
 		d.Count++
 		d.Subject = fmt.Sprintf("%d more notices", d.Count)
 		if j.Channel == ByMobileText {
-			d.Body = fmt.Sprintf("textback: %d more notices since %s; the others were one by one", d.Count, d.CreatedAt.In(s.opt.Notices.Zone).Format("15:04"))
+			d.Body = fmt.Sprintf("textback: %d more notices since %s; the others were one by one", d.Count, d.CreatedAt.In(s.opt.Notices.Zone()).Format("15:04"))
 			d.Segments, _ = gsm7.Segments(d.Body)
 		} else if len(d.Body) < maxDigest {
-			d.Body += j.CreatedAt.In(s.opt.Notices.Zone).Format("15:04:05") + "  " + j.Subject + "\n"
+			d.Body += j.CreatedAt.In(s.opt.Notices.Zone()).Format("15:04:05") + "  " + j.Subject + "\n"
 		}
 		s.set(&d, Scheduled, "", "")
 		part, err := s.jobMsgs(&d, dseq)
 		if err != nil {
 			return err
 		}
-		s.set(j, Done, "digest", "there were many: it is told with others at "+d.DueAt.In(s.opt.Notices.Zone).Format("15:04"))
+		s.set(j, Done, "digest", "there were many: it is told with others at "+d.DueAt.In(s.opt.Notices.Zone()).Format("15:04"))
 		return s.putNotice(ctx, j, jseq, append(part, also...)...)
 	}
 }

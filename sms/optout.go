@@ -55,6 +55,9 @@ type OptOuts struct {
 	numbers bool
 }
 
+// optOutsFile is the name of the copy.
+const optOutsFile = "optouts.jsonl"
+
 // KeepNumbers has numbers stored beside the keys, from now on. Without it nobody
 // can read from the list who is on it, only ask about a number.
 func (o *OptOuts) KeepNumbers() { o.numbers = true }
@@ -66,7 +69,14 @@ func OpenOptOuts(ctx context.Context, nc *nats.Conn, key Key, dir string) (*OptO
 	if dir == "" {
 		return o, nil
 	}
-	o.path = filepath.Join(dir, "optouts.jsonl")
+	o.path = filepath.Join(dir, optOutsFile)
+	// There from the start: else the first to write would be whoever adds a number by
+	// hand, as root, and the daemon could store no STOP.
+	if f, err := o.open(); err != nil {
+		return nil, err
+	} else if err := f.Close(); err != nil {
+		return nil, fmt.Errorf("the copy of opt-outs: %w", err)
+	}
 	inFile, err := o.load()
 	if err != nil {
 		return nil, err
@@ -98,6 +108,41 @@ func OpenOptOuts(ctx context.Context, nc *nats.Conn, key Key, dir string) (*OptO
 		}
 	}
 	return o, nil
+}
+
+// open opens the copy, makes it if need be, and gives it to whom its directory belongs:
+// the daemon has a user of its own, the command line may be root's.
+func (o *OptOuts) open() (*os.File, error) {
+	f, err := os.OpenFile(o.path, os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
+	if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("the copy of opt-outs: %w: it must belong to the owner of its directory (chown --reference=%s %s)", err, filepath.Dir(o.path), o.path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the copy of opt-outs: %w", err)
+	}
+	if err := handOver(f, filepath.Dir(o.path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("the copy of opt-outs: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+// handOver gives a file the owner of its directory, where we are root. It does not follow
+// that owner to another file, by a link, which is not theirs.
+func handOver(f *os.File, dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	var d, have unix.Stat_t
+	if err := unix.Stat(dir, &d); err != nil {
+		return err
+	}
+	if err := unix.Fstat(int(f.Fd()), &have); err != nil || have.Uid == d.Uid && have.Gid == d.Gid {
+		return err
+	}
+	if have.Mode&unix.S_IFMT != unix.S_IFREG || have.Nlink != 1 {
+		return errors.New("it belongs to another user than its directory, and is a link")
+	}
+	return f.Chown(int(d.Uid), int(d.Gid))
 }
 
 func (o *OptOuts) load() (map[string]OptOut, error) {
@@ -135,9 +180,9 @@ func (o *OptOuts) save(x OptOut) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(o.path, os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := o.open()
 	if err != nil {
-		return fmt.Errorf("copy an opt-out: %w", err)
+		return err
 	}
 	// The command line writes here too while the daemon runs.
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {

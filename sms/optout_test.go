@@ -2,11 +2,14 @@ package sms
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +102,61 @@ func TestOptOutCopyHasManyWriters(t *testing.T) {
 	}
 	if m, err := o.out.load(); err != nil || len(m) != 100 {
 		t.Errorf("%d %v", len(m), err)
+	}
+}
+
+// What root's command line writes stays the daemon's, which has a user of its own.
+func TestOptOutCopyKeepsItsOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files that are not the daemon's")
+	}
+	const daemon = 54321
+	o := open(t, t.TempDir())
+	if err := os.Chown(o.dir, daemon, daemon); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(o.dir, optOutsFile)
+	writes := func() error { // as the daemon, without root's rights
+		cmd := exec.Command("sh", "-c", `exec 9<>"$0"`, optOutsFile)
+		cmd.Dir = o.dir
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: daemon, Gid: daemon}}
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+		return err
+	}
+	if err := os.Chmod(filepath.Dir(o.dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if writes() == nil {
+		t.Fatal("the test shows nothing: the file is the daemon's before")
+	}
+	for what, do := range map[string]func() error{
+		"the list is opened": func() error { _, err := OpenOptOuts(o.ctx(), o.nc, o.key, o.dir); return err },
+		"a number is added to a file of root's": func() error {
+			return errors.Join(os.Chown(path, 0, 0), o.out.Set(o.ctx(), sarah, true, ByAdmin))
+		},
+		"a number is added where there is no file": func() error {
+			return errors.Join(os.Remove(path), o.out.Set(o.ctx(), bob, true, ByAdmin))
+		},
+	} {
+		if err := errors.Join(do(), writes()); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	// The daemon's user must not be given root's files by a link.
+	elsewhere := filepath.Join(t.TempDir(), "shadow")
+	for what, link := range map[string]func(string, string) error{"symbolic": os.Symlink, "hard": os.Link} {
+		if err := errors.Join(os.WriteFile(elsewhere, nil, 0o600), os.RemoveAll(path), link(elsewhere, path)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenOptOuts(o.ctx(), o.nc, o.key, o.dir); err == nil {
+			t.Errorf("a %s link was followed", what)
+		}
+		if info, err := os.Stat(elsewhere); err != nil || info.Sys().(*syscall.Stat_t).Uid != 0 {
+			t.Errorf("a %s link gave the daemon's user another file", what)
+		}
 	}
 }
 

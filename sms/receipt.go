@@ -41,11 +41,11 @@ func (tx *callerTx) unreachable(failed bool, class Class, code string) {
 	tx.touch()
 }
 
-// Receipt takes a provider's word on what became of a text. It is stored in the
-// job by compare and set; repeated and late ones change nothing. One that comes
-// before our own answer is stored waits under textback.v1.sms.early.<hash>, where
-// whoever stores that answer looks.
-func (b *inbox) Receipt(ctx context.Context, r DeliveryReceipt) error {
+// receipt stores a provider's word on what became of a text in the job, by compare
+// and set; repeated and late ones change nothing. One that comes before our own
+// answer is stored waits under textback.v1.sms.early.<hash>, where whoever stores
+// that answer looks.
+func (b *inbox) receipt(ctx context.Context, r DeliveryReceipt) error {
 	r.Code = cleanAddress(r.Code)
 	if r.ProviderID == "" && r.MessageID == "" || r.Delivery == "" {
 		return nil // about nothing

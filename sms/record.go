@@ -3,16 +3,11 @@ package sms
 import (
 	"context"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -193,44 +188,6 @@ const (
 	pidTTL    = 30 * 24 * time.Hour // how long a receipt finds its text
 	earlyTTL  = time.Hour           // how long a receipt waits for our own record of its text
 )
-
-// Key is the site's secret that turns numbers into caller keys, so that no
-// number stands in a subject.
-type Key []byte
-
-// LoadKey reads the key in dir, and makes one the first time. Several senders
-// on one NATS server must share the file.
-func LoadKey(dir string) (Key, error) {
-	path := filepath.Join(dir, "caller.key")
-	b, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		var k [32]byte
-		if _, err := rand.Read(k[:]); err != nil {
-			return nil, err
-		}
-		f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-		if err != nil {
-			return nil, fmt.Errorf("make the key of callers: %w", err)
-		}
-		_, err = f.WriteString(hex.EncodeToString(k[:]) + "\n")
-		err = errors.Join(err, f.Sync(), f.Close())
-		if err == nil {
-			err = os.Rename(path+".new", path)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("make the key of callers: %w", err)
-		}
-		return k[:], nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the key of callers: %w", err)
-	}
-	k, err := hex.DecodeString(strings.TrimSpace(string(b)))
-	if err != nil || len(k) < 16 {
-		return nil, fmt.Errorf("the key of callers %s is damaged: restore it from a backup; without it nobody's opt-out is known", path)
-	}
-	return k, nil
-}
 
 // Caller is the key of a number's records.
 func (k Key) Caller(number string) string {

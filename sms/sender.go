@@ -96,6 +96,8 @@ type Sender struct {
 	tellers chan struct{}   // and concurrent notices
 	money   sync.Mutex      // one reservation at a time in this process: budgets are records that all texts share
 	quit    context.Context // ends some seconds after Run's: answers are stored until then
+
+	unstored unstored
 }
 
 // Pauses and bounds.
@@ -367,13 +369,9 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 			return err // planned before: the acknowledgement was lost
 		}
 		rec := &tx.Caller
-		if err := s.known(ctx, tx, &f, id, c.Caller.Number); err != nil {
+		if err := s.remembered(ctx, tx, &f, id); err != nil {
 			return err
 		}
-		if last := rec.lastWord(); !last.IsZero() && tx.now.Sub(last) >= s.opt.Rules().Window() {
-			rec.closeEpisode()
-		}
-		f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
 		d := s.opt.Rules().Decide(f, tx.now)
 		j := s.newJob(tx, c, id, &d)
 		j.Message, j.Language, j.FreshUntil = d.Message, d.Language, c.EndedAt.Add(d.Fresh)
@@ -421,6 +419,38 @@ func masked(c *pbx.Call, sentence string) string {
 func (s *Sender) newJob(tx *callerTx, c *pbx.Call, id string, d *rules.Decision) *Job {
 	return &Job{ID: id, Call: event.ID(c), Site: c.Site, Caller: tx.Key, Line: c.Line.Number, Rule: d.Rule, RulesVersion: d.RulesVersion,
 		CallEndedAt: c.EndedAt, CreatedAt: tx.now.UTC(), Tags: d.Tags, Attestation: c.Caller.Attestation}
+}
+
+// remembered is known, and the caller's episode, which time may have closed.
+func (s *Sender) remembered(ctx context.Context, tx *callerTx, f *rules.Facts, job string) error {
+	if err := s.known(ctx, tx, f, job, f.Call.Caller.Number); err != nil {
+		return err
+	}
+	rec := &tx.Caller
+	if last := rec.lastWord(); !last.IsZero() && tx.now.Sub(last) >= s.opt.Rules().Window() {
+		rec.closeEpisode()
+	}
+	f.Episode = rules.Episode{OpenedAt: rec.OpenedAt, FirstTextAt: rec.FirstTextAt, LastTextAt: rec.LastTextAt, Calls: rec.Calls}
+	return nil
+}
+
+// Present completes f with what is known at this moment of the caller of f.Call, as
+// if that call had just ended. Nothing is stored.
+func (s *Sender) Present(ctx context.Context, f *rules.Facts) error {
+	n := f.Call.Caller.Number
+	if n == "" {
+		return nil
+	}
+	tx := &callerTx{Key: s.opt.Key.Caller(n), s: s, now: s.opt.Now()}
+	if _, err := read(ctx, s.opt.NC, Stream, callerSubject(tx.Key), &tx.Caller); err != nil {
+		return err
+	}
+	if err := s.remembered(ctx, tx, f, ""); err != nil {
+		return err
+	}
+	var err error
+	f.OnLine, err = s.onLine(ctx, &Job{To: n})
+	return err
 }
 
 // known gathers what is known of a number's caller beside the call itself.

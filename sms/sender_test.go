@@ -113,7 +113,7 @@ func open(t testing.TB, dir string) *office {
 			t.Fatal(err)
 		}
 	}
-	if o.key, err = LoadKey(dir); err != nil {
+	if o.key, err = OpenKey(ctx, o.nc, dir, true); err != nil {
 		t.Fatal(err)
 	}
 	if o.out, err = OpenOptOuts(ctx, o.connect(bus.Sender), o.key, dir); err != nil {

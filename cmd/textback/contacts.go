@@ -11,17 +11,12 @@ import (
 	"textback/cmd/textback/config"
 	"textback/rules/contacts"
 	"textback/rules/strict"
-	"textback/sms"
 	"textback/sms/directory"
 )
 
 // openDirectory reads the address books and makes ready to look callers up.
 func (d *serving) openDirectory() (*directory.Directory, error) {
-	key, err := sms.LoadKey(d.cfg.StateDir)
-	if err != nil {
-		return nil, err
-	}
-	opt := d.cfg.Directory(key.Caller)
+	opt := d.cfg.Directory(d.key.Caller)
 	opt.Log = d.log.With("part", "contacts")
 	if opt.Lookup != nil {
 		lookups := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "textback_contact_lookups_total",

@@ -15,17 +15,18 @@ import (
 	"textback/sms"
 )
 
-// withNumber gives f a number as it is stored, NATS and the key of callers.
+// withNumber gives f a number as it is stored, NATS and the key of callers; without a number NATS alone.
 func withNumber(ctx context.Context, con console, path, raw string, f func(ctx context.Context, nc *nats.Conn, key sms.Key, number string) error) error {
-	number := ""
-	if raw != "" {
-		cfg, err := loadWiring(con, path)
-		if err != nil {
-			return err
-		}
-		if number, err = e164(raw, cfg.Region); err != nil {
-			return err
-		}
+	if raw == "" {
+		return withNATS(ctx, con, path, 2*time.Minute, func(ctx context.Context, _ *config.Config, nc *nats.Conn) error { return f(ctx, nc, nil, "") })
+	}
+	cfg, err := loadWiring(con, path)
+	if err != nil {
+		return err
+	}
+	number, err := e164(raw, cfg.Region)
+	if err != nil {
+		return err
 	}
 	return withKey(ctx, con, path, 2*time.Minute, func(ctx context.Context, _ *config.Config, nc *nats.Conn, key sms.Key) error {
 		return f(ctx, nc, key, number)

@@ -62,7 +62,7 @@ func (demoCmd) Run(ctx context.Context, con console) error {
 			return err
 		}
 	}
-	key, err := sms.LoadKey(dir)
+	key, err := sms.OpenKey(ctx, admin, dir, true)
 	if err != nil {
 		return err
 	}

@@ -267,10 +267,8 @@ func (d *doctor) daemon(ctx context.Context, cfg *config.Config) {
 		return
 	}
 	var bad []string
-	for part, state := range h.Parts {
-		if part != "pbx" && state != "ok" {
-			bad = append(bad, part+": "+state)
-		}
+	for _, part := range h.Bad {
+		bad = append(bad, part+": "+h.Parts[part])
 	}
 	if len(bad) > 0 {
 		d.say("daemon", errors.New(strings.Join(bad, "; ")), "")

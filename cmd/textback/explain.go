@@ -1,20 +1,26 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"textback/cmd/textback/config"
 	"textback/pbx"
 	"textback/pbx/bus"
+	"textback/pbx/event"
 	"textback/pbx/number"
 	"textback/rules"
 	"textback/rules/ruletest"
 	"textback/rules/simulate"
+	"textback/sms"
 )
 
 type explainCmd struct {
@@ -53,6 +59,8 @@ type explainCmd struct {
 	Spent       map[string]string `mapsep:"none" placeholder:"BUDGET=N" help:"What is used up: caller, prefix, minute, segments or money. Repeatable."`
 	BreakerOpen bool              `help:"The way out is closed by its circuit breaker."`
 
+	Offline bool `help:"Do not ask the daemon what it knows of the caller."`
+
 	At   string `help:"When the call ended: RFC 3339, 2026-11-23 18:30 at the office, or 18:30 today; the default is now."`
 	JSON bool   `name:"json" help:"Print JSON."`
 }
@@ -72,44 +80,207 @@ func (c explainCmd) Run(ctx context.Context, con console) error {
 	if err != nil {
 		return err
 	}
-	var d rules.Decision
 	if c.Call != "" {
-		d, err = c.stored(ctx, con, cfg, r)
-	} else {
-		var f rules.Facts
-		if f, err = c.hypothetical(cfg.Tracker(), r.Zone(), time.Now()); err != nil {
-			err = usage(err)
-		} else {
-			if f.Contact == nil { // as it is in the address books
-				book, problems := addressBook(cfg, false)
-				for _, p := range problems {
-					fmt.Fprintln(con.err, p)
-				}
-				f.Contact = book.Lookup(f.Call.Caller.Number)
-				f.Known = f.Known || f.Contact != nil
-			}
-			f.Ours = cfg.Own()(f.Call.Caller.Number)
-			d = r.Decide(f, f.Call.EndedAt)
+		return c.explainStored(ctx, con, cfg, r)
+	}
+	f, err := c.hypothetical(cfg.Tracker(), r.Zone(), time.Now())
+	if err != nil {
+		return usage(err)
+	}
+	if f.Contact == nil { // as it is in the address books
+		book, problems := addressBook(cfg, false)
+		for _, p := range problems {
+			fmt.Fprintln(con.err, p)
 		}
+		f.Contact = book.Lookup(f.Call.Caller.Number)
+		f.Known = f.Known || f.Contact != nil
+	}
+	f.Ours = cfg.Own()(f.Call.Caller.Number)
+	err = c.present(ctx, cfg, r, &f)
+	d := r.Decide(f, f.Call.EndedAt)
+	note := "What is said of the caller and the budgets is how they are now, as the daemon has it."
+	if err != nil {
+		d.NotAsked(c.unasked()...)
+		note = "Nobody was asked what stands behind a question mark: " + err.Error() + "."
+	}
+	if c.JSON {
+		return printJSON(con, d)
+	}
+	if err := d.WriteText(con.out, r.Zone()); err != nil {
+		return err
+	}
+	fmt.Fprintln(con.out, note)
+	return nil
+}
+
+func printJSON(con console, v any) error {
+	enc := json.NewEncoder(con.out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	return enc.Encode(v)
+}
+
+// present completes f with what the daemon knows of the caller now. What the command
+// line says counts more.
+func (c explainCmd) present(ctx context.Context, cfg *config.Config, r *rules.Rules, f *rules.Facts) error {
+	if c.Offline {
+		return errors.New("--offline")
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	nc, err := openNATS(ctx, cfg, bus.Admin)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	key, err := sms.LoadKey(cfg.StateDir)
+	if err == nil {
+		err = key.Fits(ctx, nc)
 	}
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		enc := json.NewEncoder(con.out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		return enc.Encode(d)
+	outs, err := sms.OpenOptOuts(ctx, nc, key, "") // to read is enough: no copy
+	if err != nil {
+		return err
 	}
+	var ways []sms.Way
+	for _, name := range cfg.SMS.Transport {
+		ways = append(ways, sms.Way{Name: name, Regions: cfg.SMS.Regions[name]})
+	}
+	s, err := sms.NewSender(sms.SenderOptions{NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Ways: ways, Rules: func() sms.Decider { return r }})
+	if err != nil {
+		return err
+	}
+	is := rules.Facts{Call: f.Call, Contact: f.Contact}
+	if err := s.Present(ctx, &is); err != nil {
+		return err
+	}
+	f.OptedOut, f.OnLine, f.Known = f.OptedOut || is.OptedOut, f.OnLine || is.OnLine, f.Known || is.Known
+	f.GotThrough, f.CalledBack, f.Replied = is.GotThrough, is.CalledBack, is.Replied
+	if f.Machine == "" {
+		f.Machine = is.Machine
+	}
+	if f.Down == "" {
+		f.Down = is.Down
+	}
+	said, e := f.Episode, is.Episode
+	if c.Attempts > 1 {
+		e.OpenedAt, e.Calls = said.OpenedAt, said.Calls
+	}
+	if c.TextedAgo > 0 {
+		e.FirstTextAt, e.LastTextAt = said.FirstTextAt, time.Time{}
+	}
+	f.Episode = e
+	for name, of := range budgetFlags {
+		if _, said := c.Spent[name]; !said {
+			of.take(&f.Spent, &is.Spent)
+		}
+	}
+	return nil
+}
+
+// budgetFlags are the budgets of --spent.
+var budgetFlags = map[string]struct {
+	guard string
+	take  func(to, from *rules.Spent)
+}{
+	"caller":   {rules.BudgetCaller, func(to, from *rules.Spent) { to.Caller = from.Caller }},
+	"prefix":   {rules.BudgetPrefix, func(to, from *rules.Spent) { to.Prefix = from.Prefix }},
+	"minute":   {rules.BudgetMinute, func(to, from *rules.Spent) { to.Minute = from.Minute }},
+	"segments": {rules.BudgetDay, func(to, from *rules.Spent) { to.DaySegments = from.DaySegments }},
+	"money":    {rules.BudgetMoney, func(to, from *rules.Spent) { to.DayMoney = from.DayMoney }},
+}
+
+// unasked are the guards about which the command line says nothing and the daemon was not asked.
+func (c explainCmd) unasked() []string {
+	names := []string{rules.Reached, rules.CalledBack}
+	for guard, said := range map[string]bool{rules.SaidStop: c.OptedOut, rules.Machine: c.Machine != "", rules.Breaker: c.BreakerOpen, rules.OnLine: c.OnLine, rules.Duplicate: c.TextedAgo > 0} {
+		if !said {
+			names = append(names, guard)
+		}
+	}
+	for name, of := range budgetFlags {
+		if _, said := c.Spent[name]; !said {
+			names = append(names, of.guard)
+		}
+	}
+	return names
+}
+
+// explainStored tells of a stored call what was decided and became of it, and what
+// would be decided by the rules as they are.
+func (c explainCmd) explainStored(ctx context.Context, con console, cfg *config.Config, r *rules.Rules) error {
+	d, jobs, err := c.stored(ctx, con, cfg, r)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		b, err := json.Marshal(d)
+		if err != nil {
+			return err
+		}
+		more, err := json.Marshal(jobs)
+		if err != nil {
+			return err
+		}
+		// A decision's members, and one more.
+		return printJSON(con, json.RawMessage(string(b[:len(b)-1])+`,"stored":`+string(more)+"}"))
+	}
+	writeJobs(con.out, jobs, r.Zone())
+	fmt.Fprintln(con.out, "\nBy the rules as they are now:")
 	return d.WriteText(con.out, r.Zone())
+}
+
+// writeJobs tells what was decided about a call and became of it.
+func writeJobs(w io.Writer, jobs []*sms.Job, zone *time.Location) {
+	if len(jobs) == 0 {
+		fmt.Fprintln(w, "Of what was decided about this call nothing is stored: it was not missed, nobody planned its text yet, or it is longer ago than texts are kept.")
+		return
+	}
+	fmt.Fprintln(w, "What was decided, and became of it:")
+	for _, j := range jobs {
+		what := "text"
+		switch {
+		case j.Kind == sms.Task:
+			what = "callback"
+		case j.FollowUp:
+			what = "follow-up"
+		}
+		fmt.Fprintf(w, "  %s %s: %s", what, j.ID, j.State)
+		if j.Why != "" {
+			fmt.Fprintf(w, " (%s)", j.Why)
+		}
+		if j.Because != "" {
+			fmt.Fprintf(w, ": %s", j.Because)
+		}
+		fmt.Fprintf(w, "\n    by rule %q, rules version %s, decided %s", j.Rule, orDash(j.RulesVersion), j.CreatedAt.In(zone).Format("Mon 2 Jan 15:04:05 MST"))
+		if j.UpdatedAt.After(j.CreatedAt) {
+			fmt.Fprintf(w, ", last changed %s", j.UpdatedAt.In(zone).Format("Mon 2 Jan 15:04:05 MST"))
+		}
+		fmt.Fprintln(w)
+		if j.Attempt > 0 {
+			fmt.Fprintf(w, "    %d attempts, by %s", j.Attempt, orDash(j.Transport))
+			if j.ProviderCode != "" {
+				fmt.Fprintf(w, ", the provider's code %s", j.ProviderCode)
+			}
+			if j.ProviderID != "" {
+				fmt.Fprintf(w, ", its id %s", j.ProviderID)
+			}
+			if j.Delivery != "" {
+				fmt.Fprintf(w, ", %s", j.Delivery)
+			}
+			fmt.Fprintln(w)
+		}
+	}
 }
 
 // stored decides about a stored call as it was decided then, with what the calls before
 // it tell. Replies and opt-outs are not among them.
-func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config, r *rules.Rules) (d rules.Decision, err error) {
+func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config, r *rules.Rules) (d rules.Decision, jobs []*sms.Job, err error) {
 	nc, err := openNATS(ctx, cfg, bus.Admin)
 	if err != nil {
-		return d, err
+		return d, nil, err
 	}
 	defer nc.Close()
 	var before []*pbx.Call
@@ -121,21 +292,32 @@ func (c explainCmd) stored(ctx context.Context, con console, cfg *config.Config,
 		}
 		return true
 	}); err != nil {
-		return d, err
+		return d, nil, err
 	}
 	if call == nil {
-		return d, fmt.Errorf("no call %q is stored: 'textback calls' lists them", c.Call)
+		return d, nil, fmt.Errorf("no call %q is stored: 'textback calls' lists them", c.Call)
 	}
+	jobs = []*sms.Job{}
+	if err := sms.Jobs(ctx, nc, func(j *sms.Job) {
+		if j.Call == event.ID(call) && (j.Kind == sms.Text || j.Kind == sms.Task) {
+			jobs = append(jobs, j)
+		}
+	}); err != nil {
+		return d, nil, err
+	}
+	slices.SortStableFunc(jobs, func(a, b *sms.Job) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), strings.Compare(a.ID, b.ID)) })
 	book, problems := addressBook(cfg, false)
 	for _, p := range problems {
 		fmt.Fprintln(con.err, p)
 	}
 	for _, v := range simulate.Run(r, simulate.Calls(before), time.Time{}, simulate.Options{Window: r.Window(), Contact: book.Lookup, GotThroughTalk: cfg.SMS.GotThroughTalk, Own: cfg.Own()}) {
 		if v.Call == call {
-			return v.Decision, nil
+			d = v.Decision
+			d.NotAsked(rules.SaidStop, rules.Machine, rules.Breaker) // calls do not tell
+			return d, jobs, nil
 		}
 	}
-	return r.Decide(rules.Facts{Call: call}, call.EndedAt), nil // not a missed call
+	return r.Decide(rules.Facts{Call: call}, call.EndedAt), jobs, nil // not a missed call
 }
 
 func oneOf[T ~string](what, got string, words []T) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -67,7 +68,7 @@ func (d *serving) listening(opt *sms.SenderOptions) error {
 		return fmt.Errorf("notify: %w", err)
 	}
 	opt.Inbox, opt.Retention = inbox, cfg.Keep()
-	opt.Notices = sms.NoticeOptions{Notifier: n, Limit: cfg.Notify.Limit, Window: cfg.Notify.Window, Zone: d.rules.Load().Zone(),
+	opt.Notices = sms.NoticeOptions{Notifier: n, Limit: cfg.Notify.Limit, Window: cfg.Notify.Window, Zone: func() *time.Location { return d.rules.Load().Zone() },
 		Told: func(channel string, word sms.Word, ok bool) {
 			m.notices.WithLabelValues(channel, string(word), strconv.FormatBool(ok)).Inc()
 		},
@@ -83,6 +84,7 @@ func (d *serving) listening(opt *sms.SenderOptions) error {
 func (d *serving) inbound(s *sms.Sender, ways []sms.Way) ([]part, error) {
 	var parts []part
 	hooks := map[string]http.Handler{}
+	d.m.check("replies", s.Storing)
 	for _, w := range ways {
 		if err := wayIn(d.cfg, w.Name, w.Transport, d.regions(w)); err != nil {
 			return nil, err

@@ -116,7 +116,7 @@ func TestInbound(t *testing.T) {
 	d := &serving{cfg: cfg, log: log, m: newMetrics()}
 	d.rules.Store(r)
 	ctx, cancel := context.WithCancel(t.Context())
-	if err := d.prepare(ctx, connect); err != nil {
+	if err := d.prepare(ctx, connect, true); err != nil {
 		t.Fatal(err)
 	}
 	nc, err := connect(bus.Sender)

@@ -3,12 +3,16 @@ package main
 import (
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"textback/pbx"
 )
 
 // metrics is what Prometheus and the health page show.
@@ -27,7 +31,7 @@ type metrics struct {
 	transport *prometheus.GaugeVec // transport: as in sms.transport
 
 	mu     sync.Mutex
-	pbx    string
+	pbx    map[pbx.Witness]sight
 	checks map[string]func() error
 	since  time.Time
 }
@@ -36,7 +40,7 @@ type metrics struct {
 var fast = prometheus.ExponentialBuckets(0.0001, 3, 11)
 
 func newMetrics() *metrics {
-	m := &metrics{reg: prometheus.NewRegistry(), checks: map[string]func() error{}, since: time.Now(),
+	m := &metrics{reg: prometheus.NewRegistry(), pbx: map[pbx.Witness]sight{}, checks: map[string]func() error{}, since: time.Now(),
 		attached:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "textback_pbx_attached", Help: "1 while events of the PBX are followed."}),
 		events:    prometheus.NewCounter(prometheus.CounterOpts{Name: "textback_pbx_events_total", Help: "Events read from the PBX."}),
 		badEvents: prometheus.NewCounter(prometheus.CounterOpts{Name: "textback_pbx_bad_events_total", Help: "Events of the PBX that could not be read."}),
@@ -63,10 +67,18 @@ func (m *metrics) transportWorks(way string, works bool) {
 	m.transport.WithLabelValues(way).Set(up)
 }
 
-func (m *metrics) setPBX(s string) {
+// sight is whether a witness sees the PBX, in words.
+type sight struct {
+	words string
+	well  bool
+}
+
+// sees notes whether a witness of the PBX sees it. Before the first word of one that is
+// configured it does not.
+func (m *metrics) sees(w pbx.Witness, yes bool, words string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pbx = s
+	m.pbx[w] = sight{words, yes}
 }
 
 // check adds a part that the health page asks. It is asked at each request.
@@ -76,35 +88,47 @@ func (m *metrics) check(part string, f func() error) {
 	m.checks[part] = f
 }
 
-// health is every part's state; ok tells whether all of them are well.
-func (m *metrics) health() (parts map[string]string, ok bool) {
+// health is every part's state, and which of them are not well.
+func (m *metrics) health() (parts map[string]string, bad []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	parts, ok = map[string]string{}, true
-	if m.pbx != "" {
-		parts["pbx"] = m.pbx
+	parts, bad = map[string]string{}, []string{}
+	var words []string
+	blind := false
+	for _, w := range []pbx.Witness{pbx.Inside, pbx.Aside} {
+		if s, configured := m.pbx[w]; configured {
+			words, blind = append(words, s.words), blind || !s.well
+		}
+	}
+	if len(words) > 0 {
+		parts["pbx"] = strings.Join(words, "; ")
+	}
+	if blind {
+		bad = append(bad, "pbx")
 	}
 	for part, f := range m.checks {
 		parts[part] = "ok"
 		if err := f(); err != nil {
-			parts[part], ok = err.Error(), false
+			parts[part], bad = err.Error(), append(bad, part)
 		}
 	}
-	return parts, ok
+	slices.Sort(bad)
+	return parts, bad
 }
 
 // handler serves /metrics and /healthz: 200 when all is well, else 503, with
-// the parts as JSON either way.
+// the parts as JSON either way. Whoever restarts daemons must not ask here: a PBX or a
+// provider that is away is not mended by that.
 func (m *metrics) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		parts, ok := m.health()
+		parts, bad := m.health()
 		w.Header().Set("Content-Type", "application/json")
-		if !ok {
+		if len(bad) > 0 {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
-		_ = json.NewEncoder(w).Encode(map[string]any{"ok": ok, "version": version, "up_seconds": int(time.Since(m.since).Seconds()), "parts": parts})
+		_ = json.NewEncoder(w).Encode(map[string]any{"ok": len(bad) == 0, "bad": bad, "version": version, "up_seconds": int(time.Since(m.since).Seconds()), "parts": parts})
 	})
 	return mux
 }

@@ -108,10 +108,14 @@ func openOptOuts(ctx context.Context, con console, path string, within time.Dura
 	})
 }
 
-// withKey is withNATS with the key of callers.
+// withKey is withNATS with the key of callers. None is made: whatever is stored under a new one, no
+// sender would find.
 func withKey(ctx context.Context, con console, path string, within time.Duration, f func(ctx context.Context, cfg *config.Config, nc *nats.Conn, key sms.Key) error) error {
 	return withNATS(ctx, con, path, within, func(ctx context.Context, cfg *config.Config, nc *nats.Conn) error {
 		key, err := sms.LoadKey(cfg.StateDir)
+		if err == nil {
+			err = key.Fits(ctx, nc)
+		}
 		if err != nil {
 			return err
 		}

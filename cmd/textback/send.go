@@ -20,18 +20,22 @@ import (
 // sender builds the half of the daemon that turns events into texts.
 func (d *serving) sender(ctx context.Context, nc *nats.Conn, ways ...sms.Way) (*sms.Sender, error) {
 	cfg := d.cfg
-	key, err := sms.LoadKey(cfg.StateDir)
-	if err != nil {
-		return nil, err
-	}
 	octx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	outs, err := sms.OpenOptOuts(octx, nc, key, cfg.StateDir)
+	outs, err := sms.OpenOptOuts(octx, nc, d.key, cfg.StateDir)
 	if err != nil {
 		return nil, err
 	}
+	down, err := sms.Breakers(octx, nc) // an outage outlives restarts
+	if err != nil {
+		return nil, fmt.Errorf("read circuit breakers: %w", err)
+	}
+	for _, w := range ways {
+		_, open := down[w.Name]
+		d.m.transportWorks(w.Name, !open)
+	}
 	opt := sms.SenderOptions{
-		NC: nc, Site: cfg.Site, Key: key, OptOuts: outs, Ways: ways,
+		NC: nc, Site: cfg.Site, Key: d.key, OptOuts: outs, Ways: ways,
 		Rules:          func() sms.Decider { return d.rules.Load() },
 		GotThroughTalk: cfg.SMS.GotThroughTalk,
 		Alone:          cfg.NATS.URL == "",

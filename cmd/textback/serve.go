@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"textback/cmd/textback/config"
+	"textback/pbx"
 	"textback/pbx/bus"
 	"textback/rules"
 	"textback/rules/strict"
@@ -86,6 +87,10 @@ func fit(con console, cfg *config.Config, r *rules.Rules) bool {
 }
 
 func (s serveCmd) Run(ctx context.Context, con console) error {
+	// First of all: until it is listened to, it ends the process.
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
 	cfg, r, err := loadConfig(con, s.Config)
 	if err != nil {
 		return err
@@ -107,7 +112,7 @@ func (s serveCmd) Run(ctx context.Context, con console) error {
 	if s.Record != "" && cfg.PBX.Asterisk == nil {
 		return errors.New("--record writes the events of an Asterisk, and pbx.asterisk is not configured; record SIP with a capture tool")
 	}
-	d := &serving{cfg: cfg, log: log, m: newMetrics(), configPath: s.Config}
+	d := &serving{cfg: cfg, log: log, m: newMetrics(), configPath: s.Config, hup: hup, told: make(chan struct{})}
 	d.rules.Store(r)
 	return d.run(ctx, s)
 }
@@ -138,6 +143,9 @@ type serving struct {
 	directory  *directory.Directory // nil where only calls are watched
 	configPath string
 	inbox      *inboundMetrics
+	key        sms.Key // of callers; nil where only calls are watched
+	hup        <-chan os.Signal
+	told       chan struct{} // closed once the service manager was told that the daemon is ready
 }
 
 // run starts the parts in order, waits, and stops them in the reverse order.
@@ -164,11 +172,27 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 	} else if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return err
 	}
+	var conns connections
 	connect := func(role bus.Role) (*nats.Conn, error) {
-		return bus.Connect(bus.ConnectOptions{Server: server, URL: cfg.NATS.URL, Role: role, CredentialsFile: cfg.NATS.CredentialsFile,
-			CAFile: cfg.NATS.TLS.CAFile, CertFile: cfg.NATS.TLS.CertFile, TLSKeyFile: cfg.NATS.TLS.KeyFile, Name: cfg.Site, Log: log})
+		return conns.add(bus.Connect(bus.ConnectOptions{Server: server, URL: cfg.NATS.URL, Role: role, CredentialsFile: cfg.NATS.CredentialsFile,
+			CAFile: cfg.NATS.TLS.CAFile, CertFile: cfg.NATS.TLS.CertFile, TLSKeyFile: cfg.NATS.TLS.KeyFile, Name: cfg.Site, Log: log}))
 	}
-	if err := d.prepare(ctx, connect); err != nil {
+	if server == nil {
+		d.m.check("nats", conns.Health)
+	}
+	if !s.Send && cfg.PBX.Asterisk != nil {
+		d.m.sees(pbx.Inside, false, "not attached to Asterisk yet")
+	}
+	if !s.Send && cfg.PBX.SIP != nil {
+		d.m.sees(pbx.Aside, false, "not reading SIP yet")
+	}
+	// Before anything that may be waited for: who asks how textback is gets an answer.
+	stopHTTP, err := d.serveHTTP()
+	if err != nil {
+		return err
+	}
+	defer stopHTTP()
+	if err := d.prepare(ctx, connect, !s.Watch); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -180,12 +204,6 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		return err
 	}
 	defer closeWays()
-
-	stopHTTP, err := d.serveHTTP()
-	if err != nil {
-		return err
-	}
-	defer stopHTTP()
 
 	var halves sync.WaitGroup
 	half := func(name string, run func(context.Context) error) {
@@ -246,12 +264,9 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 		half("sender", sender.Run)
 	}
 	go d.systemd(ctx, ready, w)
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	for {
 		select {
-		case <-hup:
+		case <-d.hup:
 			d.reload()
 			continue
 		case <-ctx.Done():
@@ -267,9 +282,37 @@ func (d *serving) run(ctx context.Context, s serveCmd) (err error) {
 	return nil
 }
 
+// connections are those to NATS, for their health.
+type connections struct {
+	mu  sync.Mutex
+	all []*nats.Conn
+}
+
+func (c *connections) add(nc *nats.Conn, err error) (*nats.Conn, error) {
+	if err == nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.all = append(c.all, nc)
+	}
+	return nc, err
+}
+
+// Health is nil while all that are in use are connected.
+func (c *connections) Health() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = slices.DeleteFunc(c.all, (*nats.Conn).IsClosed)
+	for _, nc := range c.all {
+		if !nc.IsConnected() {
+			return errors.New("not connected to the NATS server")
+		}
+	}
+	return nil
+}
+
 // prepare checks the server and declares the streams, for as long as it takes
-// an external server to be there.
-func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Conn, error)) error {
+// an external server to be there, and opens the key of callers where texts are sent.
+func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Conn, error), sends bool) error {
 	nc, err := connect(bus.Admin)
 	if err != nil {
 		return err
@@ -277,6 +320,7 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	defer nc.Close()
 	if !nc.IsConnected() {
 		d.log.Warn("the NATS server is not there yet; waiting", "url", d.cfg.NATS.URL)
+		_, _ = daemon.SdNotify(false, "STATUS=waiting for the NATS server")
 	}
 	if err := bus.WaitConnected(ctx, nc); err != nil {
 		return err
@@ -292,7 +336,11 @@ func (d *serving) prepare(ctx context.Context, connect func(bus.Role) (*nats.Con
 	if err := bus.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Retention.Numbers); err != nil {
 		return err
 	}
-	return sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep())
+	if err := sms.EnsureStreamsFor(cctx, nc, d.log, d.cfg.Keep()); err != nil || !sends {
+		return err
+	}
+	d.key, err = sms.OpenKey(cctx, nc, d.cfg.StateDir, d.cfg.NATS.URL == "")
+	return err
 }
 
 // serveHTTP serves metrics and health.
@@ -330,8 +378,13 @@ func recorder(path string, log *slog.Logger) (record func([]byte), closeFile fun
 
 // reload takes new rules and address books into use if they check out; the old ones stay otherwise.
 func (d *serving) reload() {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading+fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonicUsec()))
-	defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
+	select {
+	case <-d.told:
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyReloading+fmt.Sprintf("\nMONOTONIC_USEC=%d", monotonicUsec()))
+		defer func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyReady) }()
+	default:
+		// The end of a reload is READY=1: said now, it would say that the PBX is attached.
+	}
 	if d.directory != nil && len(d.cfg.Contacts.Files) > 0 {
 		problems := d.directory.Reload()
 		logProblems(d.log, problems)
@@ -389,6 +442,7 @@ func (d *serving) systemd(ctx context.Context, ready <-chan struct{}, w *watcher
 	case <-ready:
 	}
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=attached to the PBX")
+	close(d.told)
 	d.log.Info("textback is ready")
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every == 0 {

@@ -30,6 +30,7 @@ type health struct {
 	Version   string            `json:"version"`
 	UpSeconds int               `json:"up_seconds"`
 	Parts     map[string]string `json:"parts"`
+	Bad       []string          `json:"bad"` // parts that are not well
 }
 
 // askHealth asks the running daemon how it is.

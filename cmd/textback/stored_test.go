@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -10,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"textback/pbx"
 	"textback/pbx/bus"
@@ -39,8 +43,23 @@ func TestStoredCalls(t *testing.T) {
 	defer nc.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	if err := bus.EnsureStreams(ctx, nc, log); err != nil {
+	if err := errors.Join(bus.EnsureStreams(ctx, nc, log), sms.EnsureStreams(ctx, nc, log)); err != nil {
 		t.Fatal(err)
+	}
+	// What the sender of that time decided about the first call, and what became of it.
+	for _, j := range []sms.Job{
+		{ID: "x-1", Call: "hq/first", State: sms.Failed, Why: "not_mobile", Because: "the provider refused it", Rule: "older", RulesVersion: "0123abcd", Attempt: 2, Transport: "twilio", ProviderCode: "21614", CreatedAt: time.Now()},
+		{ID: "x-2", Call: "hq/first", Kind: sms.Task, State: sms.Waiting, CreatedAt: time.Now()},
+		{ID: "x-3", Call: "hq/first", Kind: sms.Notice, State: sms.Done, CreatedAt: time.Now()},
+		{ID: "y-1", Call: "hq/second", State: sms.Suppressed, Why: "duplicate", CreatedAt: time.Now()},
+	} {
+		m := nats.NewMsg("textback.v1.sms.job." + j.ID)
+		if m.Data, err = json.Marshal(j); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bus.Publish(ctx, nc, m); err != nil {
+			t.Fatal(err)
+		}
 	}
 	pub, err := bus.NewPublisher(bus.PublisherOptions{NC: nc, StateDir: state, Log: log})
 	if err != nil {
@@ -128,6 +147,11 @@ rules:
 		says []string
 	}{
 		{0, []string{"explain", "--call", "first"}, []string{`A text is sent, by rule "missed"`}},
+		{0, []string{"explain", "--call", "first"}, []string{`text x-1: failed (not_mobile): the provider refused it`, `by rule "older", rules version 0123abcd`, "2 attempts, by twilio, the provider's code 21614", "callback x-2: open",
+			"By the rules as they are now:", "not asked: whether the caller has said stop"}},
+		{0, []string{"explain", "--call", "first", "--json"}, []string{`"stored": [`, `"provider_code": "21614"`, `"send": true`, `"not_asked": true`}},
+		{0, []string{"explain", "--call", "back"}, []string{"nothing is stored"}},
+		{0, []string{"explain", "--call", "second"}, []string{"text y-1: suppressed (duplicate)"}},
 		{0, []string{"explain", "--call", "second"}, []string{"is still within the window", "yes  again", "0 of 3 automatic texts to this caller|1 of 3 automatic texts to this caller"}},
 		{0, []string{"explain", "--call", "back"}, []string{"No text is sent: the call went out"}},
 		{0, []string{"explain", "--call", "ours"}, []string{"No text is sent: the caller shows the office's own number"}},

@@ -83,7 +83,6 @@ func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
 		}
 		opened = append(opened, closeIt)
 		ways = append(ways, sms.Way{Name: name, Transport: t, Regions: d.cfg.SMS.Regions[name], From: func(line string) string { return d.cfg.Sender(name, line) }})
-		d.m.transportWorks(name, true)
 	}
 	if !d.cfg.SMS.Sends() {
 		where := "here"
@@ -139,6 +138,9 @@ func (d *doctor) providers(ctx context.Context, cfg *config.Config, r *rules.Rul
 
 // optOut tells how a STOP reaches textback.
 func (d *doctor) optOut(ctx context.Context, cfg *config.Config, r *rules.Rules, name string) {
+	if name == config.TransportFile {
+		return // no text leaves, and to open it is to make the file, which must be the daemon's
+	}
 	t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return // told already

@@ -67,13 +67,13 @@ func newWatcher(cfg *config.Config, nc *nats.Conn, log *slog.Logger, m *metrics,
 		Observe: ari.Observer{
 			Attached: func(version string) {
 				m.attached.Set(1)
-				m.setPBX("attached to Asterisk " + version)
+				m.sees(pbx.Inside, true, "attached to Asterisk "+version)
 				w.sees(pbx.Inside, true)
 				w.once.Do(func() { close(w.attached) })
 			},
 			Lost: func(err error) {
 				m.attached.Set(0)
-				m.setPBX("not attached: " + err.Error())
+				m.sees(pbx.Inside, false, "not attached to Asterisk: "+err.Error())
 				w.sees(pbx.Inside, false)
 			},
 			Event: func(lag time.Duration) { m.events.Inc(); m.lag.Observe(lag.Seconds()) },
@@ -142,9 +142,9 @@ func (w *watcher) run(ctx context.Context) error {
 		w.tap.tracker.OnLive, w.tap.tracker.OnCall = by(pbx.Aside)
 		w.tap.tracker.OnWarn = warn
 		w.sees(pbx.Aside, true)
+		w.m.sees(pbx.Aside, true, "reading SIP")
 		if w.client == nil {
 			w.m.attached.Set(1)
-			w.m.setPBX("reading SIP")
 			w.once.Do(func() { close(w.attached) })
 		}
 		witnesses.Go(func() { fail(w.tap.run(sctx)) })

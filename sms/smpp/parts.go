@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -85,14 +86,12 @@ type parts struct {
 	n     int // pieces
 }
 
-// openParts reads what is in dir.
+// openParts reads what is in dir. Run makes the directory: an admin who runs 'textback check'
+// as root must not, or the daemon could not write into it.
 func openParts(dir string, now func() time.Time) (*parts, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("smpp: the directory for parts of long replies: %w", err)
-	}
 	p := &parts{dir: dir, now: now, texts: map[string]map[byte]piece{}, done: map[string]taken{}}
 	files, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("smpp: the directory for parts of long replies: %w", err)
 	}
 	for _, f := range files {

@@ -39,6 +39,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -448,6 +449,9 @@ func relative(d time.Duration) string {
 // ends. Then nothing new is submitted, what is under way is waited for, and the session is
 // unbound.
 func (t *Transport) Run(ctx context.Context, in sms.Inbox) error {
+	if err := os.MkdirAll(t.opt.Dir, 0o700); err != nil {
+		return fmt.Errorf("smpp: the directory for parts of long replies: %w", err)
+	}
 	pause := t.opt.MinPause
 	for {
 		s, err := t.open(ctx)
