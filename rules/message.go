@@ -223,9 +223,7 @@ func (a *asked) values(t *text, read time.Time) values {
 		case "LineNumber":
 			v.LineNumber = c.Line.Number
 		case "Phone":
-			if v.Phone = a.office.phone; v.Phone == "" {
-				v.Phone = c.Line.Number
-			}
+			v.Phone = firstOf(a.office.phone, c.Line.Number)
 		case "Queue":
 			if c.Queue != nil {
 				v.Queue = c.Queue.Name

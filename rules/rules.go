@@ -24,6 +24,7 @@ import (
 	"slices"
 	"time"
 
+	"textback/pbx"
 	"textback/rules/strict"
 )
 
@@ -376,6 +377,9 @@ func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules
 
 // Version names the file's content, holidays included: it changes with every edit.
 func (r *Rules) Version() string { return r.version }
+
+// Phone is where to call back about calls to a line, as {{.Phone}} says it.
+func (r *Rules) Phone(l pbx.Line) string { return firstOf(r.officeOf(l).phone, l.Number) }
 
 // Business is the business's name.
 func (r *Rules) Business() string { return r.file.Business.Name }

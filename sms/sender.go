@@ -442,7 +442,7 @@ func (s *Sender) Present(ctx context.Context, f *rules.Facts) error {
 		return nil
 	}
 	tx := &callerTx{Key: s.opt.Key.Caller(n), s: s, now: s.opt.Now()}
-	if _, err := read(ctx, s.opt.NC, Stream, callerSubject(tx.Key), &tx.Caller); err != nil {
+	if _, err := s.readCaller(ctx, tx.Key, &tx.Caller, tx.now); err != nil {
 		return err
 	}
 	if err := s.remembered(ctx, tx, f, ""); err != nil {

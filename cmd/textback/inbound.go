@@ -48,6 +48,7 @@ func (d *serving) listening(opt *sms.SenderOptions) error {
 		return err
 	}
 	inbox.Business = func() string { return d.rules.Load().Business() }
+	inbox.Phone = func(to string) string { return d.rules.Load().Phone(cfg.LineOfTexts(to)) }
 	inbox.Heard = func(transport, as string) { m.texts.WithLabelValues(transport, as).Inc() }
 	inbox.Tell = func(string) []string {
 		if cfg.SMS.Replies.Tell != nil {

@@ -589,3 +589,21 @@ func TestCustomExample(t *testing.T) {
 		t.Errorf("%+v", tt)
 	}
 }
+
+// HELP names a number that rings, not one that only texts.
+func TestLineOfTexts(t *testing.T) {
+	c := &Config{Lines: []Line{{Number: "+12125550101", SMSFrom: "+12125550199"}, {Number: "+12125550100", Name: "Front desk"}, {Number: "+12125550102"}}}
+	for from, want := range map[string]string{
+		"+12125550102": "+12125550102", // a line that texts itself
+		"+12125550199": "+12125550101", // the sender of one line
+		"+12125550150": "+12125550100", // one that all others share
+		"":             "",
+	} {
+		if got := c.LineOfTexts(from); got.Number != want {
+			t.Errorf("%s: %s, want %s", from, got.Number, want)
+		}
+	}
+	if got := (&Config{}).LineOfTexts("+12125550150"); got.Number != "+12125550150" {
+		t.Error(got)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"textback/pbx"
 	"textback/pbx/sip"
 	"textback/rules/strict"
 	"textback/sms"
@@ -271,6 +272,21 @@ func (c *Config) Own() func(number string) bool {
 	own[c.SMS.From] = true
 	delete(own, "")
 	return func(n string) bool { return own[n] }
+}
+
+// LineOfTexts is the line on whose behalf texts leave from a number, for one that all lines
+// share the first line: whoever calls back at a number that only texts reaches nobody.
+func (c *Config) LineOfTexts(from string) pbx.Line {
+	for _, by := range []func(l Line) bool{
+		func(l Line) bool { return l.Number == from },
+		func(l Line) bool { return l.SMSFrom == from },
+		func(l Line) bool { return l.SMSFrom == "" },
+	} {
+		if i := slices.IndexFunc(c.Lines, by); from != "" && i >= 0 {
+			return pbx.Line{Number: c.Lines[i].Number, Name: c.Lines[i].Name}
+		}
+	}
+	return pbx.Line{Number: from}
 }
 
 // Keep is the retention as package sms takes it.
