@@ -208,6 +208,13 @@ func TestPhone(t *testing.T) {
 	if d := r.Decide(Facts{Call: call(pbx.RangOut, nil)}, open); d.Body != "Miller Dental +12125550100" {
 		t.Error(d.Body)
 	}
+	// A line without a number of its own: there is none to say, and none is said.
+	if d := r.Decide(Facts{Call: call(pbx.RangOut, func(c *pbx.Call) { c.Line.Number = "" })}, open); d.Body != "Miller Dental" {
+		t.Errorf("%q", d.Body)
+	}
+	if p := r.Phone(pbx.Line{}); p != "" {
+		t.Error(p)
+	}
 	const lines = `lines: {"+12125550110": {phone: "212-555-0119 ext. 7"}, "+12125550120": {business: Miller Emergency}, "+12125550130": {phone: ""}}` + "\n"
 	r = reads(t, "business: {name: Miller Dental, phone: 212-555-0101}\ntimezone: America/New_York\n"+lines+"messages: {m: \"{{.Business}} {{.Phone}}\"}\nrules: [{send: m}]\n")
 	for line, want := range map[string]string{"+12125550100": "Miller Dental 212-555-0101", "+12125550110": "Miller Dental 212-555-0119 ext. 7", "+12125550120": "Miller Emergency 212-555-0101", "+12125550130": "Miller Dental +12125550130"} {

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -455,7 +456,7 @@ func (r *Rules) checkStaff(rep *strict.Report) {
 		if s.Language != "" {
 			s.Language = r.checkLanguage(rep, p.Key("language"), s.Language)
 		}
-		r.staff = append(r.staff, Staff{Name: name, Email: s.Email, Text: s.Text, Webhook: s.Webhook, Language: firstOf(s.Language, r.file.Language)})
+		r.staff = append(r.staff, Staff{Name: name, Email: s.Email, Text: s.Text, Webhook: s.Webhook, Language: cmp.Or(s.Language, r.file.Language)})
 	}
 }
 

@@ -224,7 +224,8 @@ func (a *asked) steps() []Step {
 
 func quote(s string) string { return `"` + s + `"` }
 
-func firstOf(ss ...string) string {
+// orUnknown is the first that is not empty, for explanations: "unknown" stands in for none.
+func orUnknown(ss ...string) string {
 	for _, s := range ss {
 		if s != "" {
 			return s

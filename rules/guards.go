@@ -218,7 +218,7 @@ func (a *asked) sentence(name string) string {
 			} else {
 				why += ";"
 			}
-			why += " " + firstOf(gaps[g], string(g))
+			why += " " + orUnknown(gaps[g], string(g))
 		}
 		return why
 	case Anonymous:
@@ -232,7 +232,7 @@ func (a *asked) sentence(name string) string {
 		if ok && !a.caller().valid {
 			return "there is no number to look at"
 		}
-		return say("the number is valid", "what the caller shows ("+quote(firstOf(c.Caller.Raw, c.Caller.Number))+") is no number that can be texted")
+		return say("the number is valid", "what the caller shows ("+quote(orUnknown(c.Caller.Raw, c.Caller.Number))+") is no number that can be texted")
 	case Region:
 		if !a.caller().valid {
 			return "there is no region to look at"

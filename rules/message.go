@@ -2,6 +2,7 @@ package rules
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"regexp"
 	"strings"
@@ -106,10 +107,10 @@ func (r *Rules) worst(t *text, number string) values {
 		}
 	}
 	v := values{Name: "Maximiliane", FirstName: "Maximiliane", Line: "Front desk and reception", LineNumber: number,
-		Phone: firstOf(r.file.Business.Phone, number), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
+		Phone: cmp.Or(r.file.Business.Phone, number), Queue: "support", Wait: t.words.minutes(59), Booking: r.booking(sampleTag)}
 	for _, o := range r.offices() {
 		longer(&v.Business, o.business)
-		longer(&v.Phone, firstOf(o.phone, number))
+		longer(&v.Phone, cmp.Or(o.phone, number))
 		if o.hours.any {
 			longer(&v.Hours, t.words.week(o.hours))
 			monday := time.Date(2026, 9, 21, 10, 30, 0, 0, time.UTC)
@@ -223,7 +224,7 @@ func (a *asked) values(t *text, read time.Time) values {
 		case "LineNumber":
 			v.LineNumber = c.Line.Number
 		case "Phone":
-			v.Phone = firstOf(a.office.phone, c.Line.Number)
+			v.Phone = cmp.Or(a.office.phone, c.Line.Number)
 		case "Queue":
 			if c.Queue != nil {
 				v.Queue = c.Queue.Name

@@ -51,6 +51,8 @@ func firstName(shown string, book bool) string {
 	w := words[0]
 	switch {
 	case book && (comma || !upper && !lower || !plain):
+	case comma && known(w) == 0 && !surname(words[len(words)-1]):
+		return "" // "BOSTON, MASS"; but "WASHINGTON, DENZEL"
 	case comma:
 		// "ATLANTA, GEORGIA" and "MILLER, GEORGIA".
 		if other := words[len(words)-1]; listed(towns, w) == aState && (known(w) == 0 || !surname(other) || listed(towns, other) != 0) {
@@ -103,6 +105,9 @@ func given(words []string, either, book bool) string {
 		words = words[:len(words)-1] // MILLER SARAH J
 	}
 	if len(words) < 2 {
+		if w := words[0]; !either && known(w) == 2 && listed(towns, w) == 0 && !listed(things, w) {
+			return w // Sarah M.; but SARAH M may be either
+		}
 		return ""
 	}
 	first, other := words[0], words[len(words)-1]
@@ -340,7 +345,7 @@ var notPersons = func() map[string]kindOfWord {
 		m[w] = never
 	}
 	for _, w := range strings.Fields(`academy accounting advisors airlines airport airways alarm alert ambulance america american animal apartments apparel appliance arena army assembly
-		association attorney attorneys automotive ave avenue bakery baptist bar barber bay benz bikes bistro blvd boat boats boutique brewery brewing bridal bridge british broadcasting
+		association attorney attorneys automotive ave avenue bakery baptist bar bay benz bikes bistro blvd boat boats boutique brewery brewing bridal bridge british broadcasting
 		cable cafe canyon capital care carpet cars catering catholic chiropractic cinema cleaners cleaning clear clothing club clubs coffee college communications consulate consulting
 		contractors cooling council country courier court courthouse credit creek daycare deli delivery dentist dentistry dentists design designs diesel digital direct drywall education
 		emergency energy enterprise enterprises episcopal equipment estate estates events express eye falls farm farms fashion federal fellowship finance financial fire fitness flooring
@@ -348,7 +353,7 @@ var notPersons = func() map[string]kindOfWord {
 		harbour haven healthcare health hearing heating heights heritage holdings home homes hospice house housing hvac imaging industrial industries inn institute internet investments
 		island islands jewelers jewelry journal kennels kitchen lab labs landscaping laundry lawn lawyer lawyers learning liquor loan loans locksmith lodge logistics lounge lumber
 		lutheran machinery magazine mail mall management manufacturing marine market marketing markets materials meats mechanical media medicine memorial methodist mfg ministry mobility
-		montessori mortgage motel motor movers moving museum music navy network networks news nursery oil optical optometry orchard orthodontics orthopedics outlet painting park
+		montessori mortgage motel motor movers moving museum music navy network networks news nursery oil optical optometry orchard orthodontics orthopedics outlet painting
 		parks parkway partners parts party pediatrics pet pets petroleum photo photography pizzeria plaza plumbers plc pllc llp police pools post power preschool presbyterian press
 		print printing products productions properties property pub radio radiology railway ranch realtors records recycling rehab remodeling rental rentals repair repairs research
 		resort retail road roofers royal rv salvage savings seafood securities security sheriff shoes shopping signs software spa spirits sports springs square stadium station steel

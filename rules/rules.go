@@ -14,6 +14,7 @@
 package rules
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -379,7 +380,7 @@ func readAll(name string, b []byte, beside func(string) ([]byte, error)) (*Rules
 func (r *Rules) Version() string { return r.version }
 
 // Phone is where to call back about calls to a line, as {{.Phone}} says it.
-func (r *Rules) Phone(l pbx.Line) string { return firstOf(r.officeOf(l).phone, l.Number) }
+func (r *Rules) Phone(l pbx.Line) string { return cmp.Or(r.officeOf(l).phone, l.Number) }
 
 // Business is the business's name.
 func (r *Rules) Business() string { return r.file.Business.Name }

@@ -257,6 +257,7 @@ func TestFirstName(t *testing.T) {
 // address book is trusted.
 func TestNoNames(t *testing.T) {
 	for _, c := range []struct{ shown, want, book string }{
+		{"BOSTON, MASS", "", "Mass"}, {"Berlin, Deutschland", "", "Deutschland"}, {"Susan Park", "Susan", "Susan"}, {"Sarah M.", "Sarah", "Sarah"}, {"SARAH M", "", ""},
 		{"British Gas", "", "British"}, {"BRITISH GAS", "", ""}, {"Royal Mail", "", "Royal"}, {"Tesco Stores", "", "Tesco"}, {"Miami Florida", "", "Miami"},
 		{"Smith John", "", "Smith"}, {"SMITH JOHN", "John", "John"}, {"AUSTIN TEXAS", "", "Austin"}, {"Austin Texas", "", "Austin"}, {"GEORGIA POWER", "", "Georgia"},
 		{"Georgia Power", "", "Georgia"}, {"Georgia Miller", "Georgia", "Georgia"}, {"GEORGIA MILLER", "Georgia", "Georgia"}, {"ATLANTA GEORGIA", "", "Georgia"}, {"Atlanta Georgia", "", "Atlanta"},

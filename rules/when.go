@@ -249,7 +249,7 @@ func (a *asked) why(w *when, c condition) string {
 	case cCertain:
 		return not(w.Certain, "it is certain that nobody took the call", "it is not certain that nobody took the call")
 	case cLine:
-		return "the line is " + firstOf(call.Line.Name, call.Line.Number, call.Line.Raw) + ", not " + either(w.Line)
+		return "the line is " + orUnknown(call.Line.Name, call.Line.Number, call.Line.Raw) + ", not " + either(w.Line)
 	case cCaller:
 		return "the caller's number does not match " + either(w.Caller)
 	case cNotCaller:

@@ -117,6 +117,9 @@ func (o *OptOuts) open() (*os.File, error) {
 	if errors.Is(err, os.ErrPermission) {
 		return nil, fmt.Errorf("the copy of opt-outs: %w: it must belong to the owner of its directory (chown --reference=%s %s)", err, filepath.Dir(o.path), o.path)
 	}
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("the copy of opt-outs: %s is a link: put the file itself there", o.path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the copy of opt-outs: %w", err)
 	}
@@ -142,7 +145,10 @@ func handOver(f *os.File, dir string) error {
 	if have.Mode&unix.S_IFMT != unix.S_IFREG || have.Nlink != 1 {
 		return errors.New("it belongs to another user than its directory, and is a link")
 	}
-	return f.Chown(int(d.Uid), int(d.Gid))
+	if err := f.Chown(int(d.Uid), int(d.Gid)); !errors.Is(err, os.ErrPermission) {
+		return err
+	}
+	return nil // a root without that right, as in some containers: then nobody else is the daemon
 }
 
 func (o *OptOuts) load() (map[string]OptOut, error) {

@@ -44,7 +44,7 @@ type explainCmd struct {
 	Tried       []string          `placeholder:"PHONE" help:"A phone that was tried: extension, name or endpoint. Repeatable."`
 	PBX         map[string]string `name:"pbx" mapsep:"none" placeholder:"KEY=VALUE" help:"A device state or variable of the PBX at the call's end. Repeatable."`
 
-	Attempts    int               `default:"1" help:"The how-many-th missed call of this caller's episode it is."`
+	Attempts    *int              `placeholder:"N" help:"The how-many-th missed call of this caller's episode it is; by default the first, or the next that the daemon knows of."`
 	Known       bool              `help:"The caller has called or been texted before."`
 	Contact     string            `placeholder:"NAME" help:"The caller is in the address book by this name; without this, --group and the like the address books are asked."`
 	Group       []string          `help:"A group of the contact. Repeatable."`
@@ -120,11 +120,17 @@ func printJSON(con console, v any) error {
 	return enc.Encode(v)
 }
 
+// aboutNow is how far from now a call may have ended about which the daemon's present says something.
+const aboutNow = 15 * time.Minute
+
 // present completes f with what the daemon knows of the caller now. What the command
 // line says counts more.
 func (c explainCmd) present(ctx context.Context, cfg *config.Config, r *rules.Rules, f *rules.Facts) error {
 	if c.Offline {
 		return errors.New("--offline")
+	}
+	if now := time.Now(); f.Call.EndedAt.Before(now.Add(-aboutNow)) || f.Call.EndedAt.After(now.Add(aboutNow)) {
+		return errors.New("--at is another time than now")
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -165,7 +171,7 @@ func (c explainCmd) present(ctx context.Context, cfg *config.Config, r *rules.Ru
 		f.Down = is.Down
 	}
 	said, e := f.Episode, is.Episode
-	if c.Attempts > 1 {
+	if c.Attempts != nil {
 		e.OpenedAt, e.Calls = said.OpenedAt, said.Calls
 	}
 	if c.TextedAgo > 0 {
@@ -260,7 +266,11 @@ func writeJobs(w io.Writer, jobs []*sms.Job, zone *time.Location) {
 		}
 		fmt.Fprintln(w)
 		if j.Attempt > 0 {
-			fmt.Fprintf(w, "    %d attempts, by %s", j.Attempt, orDash(j.Transport))
+			attempts := "attempts"
+			if j.Attempt == 1 {
+				attempts = "attempt"
+			}
+			fmt.Fprintf(w, "    %d %s, by %s", j.Attempt, attempts, orDash(j.Transport))
 			if j.ProviderCode != "" {
 				fmt.Fprintf(w, ", the provider's code %s", j.ProviderCode)
 			}
@@ -341,7 +351,11 @@ func (c explainCmd) hypothetical(t pbx.Config, zone *time.Location, now time.Tim
 			return f, err
 		}
 	}
-	if c.Attempts < 1 {
+	attempts := 1
+	if c.Attempts != nil {
+		attempts = *c.Attempts
+	}
+	if attempts < 1 {
 		return f, errors.New("--attempts counts this call: 1 is the first")
 	}
 	end := now
@@ -356,11 +370,11 @@ func (c explainCmd) hypothetical(t pbx.Config, zone *time.Location, now time.Tim
 		Certain: &certain, Tried: c.Tried, PBX: c.PBX, End: end}.Call()
 	call.Site = t.Site
 	call.Line = pbx.NewTracker(t).Line(c.Line)
-	f = rules.Facts{Call: call, OptedOut: c.OptedOut, OnLine: c.OnLine, Known: c.Known || c.Contact != "" || c.Attempts > 1, Machine: c.Machine}
+	f = rules.Facts{Call: call, OptedOut: c.OptedOut, OnLine: c.OnLine, Known: c.Known || c.Contact != "" || attempts > 1, Machine: c.Machine}
 	if c.Contact != "" || len(c.Group) > 0 || c.VIP || c.DoNotText || c.Blocked || c.Language != "" {
 		f.Contact, f.Known = &rules.Contact{Name: c.Contact, Groups: c.Group, VIP: c.VIP, Language: c.Language, DoNotText: c.DoNotText, Blocked: c.Blocked}, true
 	}
-	if f.Episode.Calls = c.Attempts - 1; f.Episode.Calls > 0 {
+	if f.Episode.Calls = attempts - 1; f.Episode.Calls > 0 {
 		f.Episode.OpenedAt = call.StartedAt
 	}
 	if c.TextedAgo > 0 {

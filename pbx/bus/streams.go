@@ -454,20 +454,26 @@ func Each(ctx context.Context, nc *nats.Conn, stream string, cc jetstream.Ordere
 	}
 	defer it.Stop()
 	defer context.AfterFunc(ctx, it.Stop)()
-	for {
+	for over := false; ; {
 		m, err := it.Next(jetstream.NextMaxWait(2 * time.Second))
 		switch {
 		case ctx.Err() != nil:
 			return lost(ctx, ctx.Err())
 		case errors.Is(err, nats.ErrTimeout):
-			// What was pending may have been deleted meanwhile.
-			if info, err := cons.Info(ctx); err != nil || info.NumPending == 0 {
+			// What was pending may have been deleted meanwhile. Or it is on its way: then it is here soon.
+			if over {
+				return nil
+			}
+			info, err := cons.Info(ctx)
+			if err != nil {
 				return lost(ctx, err)
 			}
+			over = info.NumPending == 0
 			continue
 		case err != nil:
 			return err
 		}
+		over = false
 		meta, err := m.Metadata()
 		if err != nil {
 			return err

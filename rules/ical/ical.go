@@ -309,7 +309,7 @@ func (e *event) property(name, value string) {
 
 // observance is how the descriptions of days in Google's calendars of public
 // holidays begin that are none.
-var observance = regexp.MustCompile(`(?i)^\s*observance\b`)
+var observance = regexp.MustCompile(`(?i)^\s*observance\s*(\\n|$)`)
 
 var untilUTC = regexp.MustCompile(`\bUNTIL=\d{8}T\d{6}Z`)
 

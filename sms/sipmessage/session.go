@@ -508,6 +508,7 @@ func (s *session) authorize(req *sip.Request, res *sip.Response, try int) bool {
 		}
 		req.RemoveHeader(answer)
 		req.AppendHeader(sip.NewHeader(answer, cred.String()))
+		s.t.challenged.Store(true)
 		return true
 	}
 	return false

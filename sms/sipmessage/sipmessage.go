@@ -37,6 +37,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -136,6 +137,8 @@ type Transport struct {
 	deaf     error                    // why replies do not arrive; nil: they do
 	servers  map[netip.Addr]time.Time // addresses of the server, and when they were last looked up
 	inflight sync.WaitGroup
+
+	challenged atomic.Bool // the server wants to know who asks, and we can tell
 }
 
 var (
@@ -372,10 +375,11 @@ func (t *Transport) request(m sms.Message) (*sip.Request, error) {
 	return req, nil
 }
 
-// toCome is how long a request may grow: by Via, and by the answer to a challenge
-// where we can give one. It is better refused now than after the challenge.
+// toCome is how long a request may grow: by Via, and over UDP, which carries no more, by
+// the answer to a challenge where the server makes them. It is better refused now than
+// after the challenge.
 func (t *Transport) toCome() int {
-	if t.opt.User != "" {
+	if t.opt.Network == UDP && t.challenged.Load() {
 		return 450
 	}
 	return 120

@@ -82,6 +82,34 @@ func (s *session) end(why error) {
 	_ = s.conn.Close()
 }
 
+// retire lets nothing new begin, and ends the session once what is under way has its
+// answers, whichever: without them it would not be known what became of it.
+func (s *session) retire(why error) {
+	s.mu.Lock()
+	first := s.err == nil
+	if first {
+		s.err = why
+	}
+	s.mu.Unlock()
+	if !first {
+		return
+	}
+	go func() {
+		late := time.NewTimer(s.t.opt.AnswerTimeout)
+		defer late.Stop()
+		for range cap(s.slots) {
+			select {
+			case s.slots <- struct{}{}:
+				continue
+			case <-late.C:
+			case <-s.done:
+			}
+			break
+		}
+		s.end(why)
+	}()
+}
+
 func (s *session) cause() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -337,10 +365,12 @@ func (s *session) enquire(stop chan struct{}) {
 		case errors.Is(err, errNoAnswer) && s.heard.Load() == heard:
 			s.end(fmt.Errorf("enquire_link: %w", err))
 			return
+		case err == nil && (a.Status == pdu.Throttled || a.Status == pdu.QueueFull || a.Status == pdu.InvalidCommand):
+			// It is busy, or does not know the question: it is there.
 		case err == nil && (a.Status != pdu.OK || a.Command != pdu.EnquireLink|pdu.Response):
 			// Somebody is there, but does not know this session, such as an SMSC that has
 			// started anew behind a balancer which kept the connection.
-			s.end(fmt.Errorf("enquire_link: %w (status %s)", errDisowned, a.Status))
+			s.retire(fmt.Errorf("enquire_link: %w (status %s)", errDisowned, a.Status))
 			return
 		}
 	}

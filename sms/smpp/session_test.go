@@ -269,6 +269,61 @@ func TestDisowned(t *testing.T) {
 	}
 }
 
+// What is under way when the SMSC disowns the session has its answers first: they are
+// refusals, and nothing is left unknown.
+func TestDisownedWithOthersUnderWay(t *testing.T) {
+	s := listen(t)
+	first := make(chan struct{})
+	s.Behave = func(_ pdu.Message, n int) smsc.Behaviour {
+		if n == 2 {
+			<-first
+		}
+		if n <= 2 {
+			return smsc.Refuse(pdu.WrongBindState)
+		}
+		return smsc.Accept
+	}
+	tr := transport(t, options(t, s.Addr()))
+	keep(t, tr, &inbox{})
+	done := make(chan error, 2)
+	for range 2 {
+		go func() { _, err := tr.Submit(t.Context(), message("hi")); done <- err }()
+	}
+	until(t, "both are there", func() bool { return s.Seen() == 2 })
+	for i := range 2 {
+		if err := <-done; sms.ClassOf(err) != sms.Transient {
+			t.Error(err)
+		}
+		if i == 0 {
+			close(first)
+		}
+	}
+	until(t, "it binds again", func() bool { return len(s.Binds()) == 2 && tr.bound() })
+	if _, err := tr.Submit(t.Context(), message("hi")); err != nil {
+		t.Error(err)
+	}
+}
+
+// An SMSC that is busy, or does not know the question, is there all the same.
+func TestEnquiryRefused(t *testing.T) {
+	for name, answer := range map[string]func(pdu.PDU) pdu.PDU{
+		"throttled": func(p pdu.PDU) pdu.PDU { return p.Answer(pdu.Throttled, nil) },
+		"unknown": func(p pdu.PDU) pdu.PDU {
+			return pdu.PDU{Command: pdu.GenericNack, Status: pdu.InvalidCommand, Seq: p.Seq}
+		},
+	} {
+		s := listen(t)
+		s.Enquiry = answer
+		opt := options(t, s.Addr())
+		opt.EnquireEvery, opt.EnquireTimeout = 20*time.Millisecond, 20*time.Second
+		keep(t, transport(t, opt), &inbox{})
+		until(t, name+": it asks again", func() bool { return s.Enquired() > 3 })
+		if n := len(s.Binds()); n != 1 {
+			t.Errorf("%s: bound %d times", name, n)
+		}
+	}
+}
+
 // Run ends with its context: what is under way is finished, all parts of it, nothing new is
 // begun, and the session is unbound.
 func TestStop(t *testing.T) {

@@ -352,7 +352,7 @@ func (t *Transport) submitOnce(ctx context.Context, body []byte, of *sent) (id s
 	case err != nil:
 		return "", failure(sms.Ambiguous, "", fmt.Errorf("submit: no answer: %w", err))
 	case a.Status == pdu.WrongBindState:
-		s.end(fmt.Errorf("submit: %w (status %s)", errDisowned, a.Status))
+		s.retire(fmt.Errorf("submit: %w (status %s)", errDisowned, a.Status))
 		return "", t.refusal("submit", a.Status)
 	case a.Status != pdu.OK:
 		return "", t.refusal("submit", a.Status)

@@ -165,10 +165,10 @@ pages:
 	waits := map[string]bool{}
 	for _, m := range fresh {
 		who := ""
-		if m.From != nil {
+		if m.From != nil && m.Direction == "inbound" { // what is ours has no order
 			who = *m.From
 		}
-		if waits[who] {
+		if who != "" && waits[who] {
 			continue // for one before it
 		}
 		if err := p.take(ctx, m.listed, m.created, now); err != nil {

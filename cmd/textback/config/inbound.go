@@ -278,11 +278,11 @@ func (c *Config) Own() func(number string) bool {
 // share the first line: whoever calls back at a number that only texts reaches nobody.
 func (c *Config) LineOfTexts(from string) pbx.Line {
 	for _, by := range []func(l Line) bool{
-		func(l Line) bool { return l.Number == from },
-		func(l Line) bool { return l.SMSFrom == from },
+		func(l Line) bool { return from != "" && l.Number == from },
+		func(l Line) bool { return from != "" && l.SMSFrom == from },
 		func(l Line) bool { return l.SMSFrom == "" },
 	} {
-		if i := slices.IndexFunc(c.Lines, by); from != "" && i >= 0 {
+		if i := slices.IndexFunc(c.Lines, by); i >= 0 {
 			return pbx.Line{Number: c.Lines[i].Number, Name: c.Lines[i].Name}
 		}
 	}
