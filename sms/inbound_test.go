@@ -801,6 +801,7 @@ func TestStopSaidAgainIsTakenToItsEnd(t *testing.T) {
 	in := s.Inbox("desk", Traits{})
 	m := Inbound{From: sarah, To: "+12125550100", Body: "STOP"}
 	o.give(in, m)
+	o.eventually("an answer", func() bool { return len(d.answers(sarah)) == 1 })
 	o.give(in, Inbound{From: sarah, To: "+12125550100", Body: "START"})
 	o.eventually("two answers", func() bool { return len(d.answers(sarah)) == 2 })
 	r := in.(*inbox).reply(m)

@@ -397,7 +397,7 @@ func TestRefusedForAWhile(t *testing.T) {
 	refused := 0
 	nc := e.connect(ConnectOptions{KeyFile: key, Role: Watcher})
 	eventually(t, "refused more than once", func() bool {
-		if nc.LastError() != nil && strings.Contains(nc.LastError().Error(), "uthorization") {
+		if err := nc.LastError(); err != nil && strings.Contains(err.Error(), "uthorization") {
 			refused++
 		}
 		if nc.IsClosed() {

@@ -1,7 +1,7 @@
 package file
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -259,15 +259,23 @@ func TestKilled(t *testing.T) {
 	for round := range 5 {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestKilled$")
 		cmd.Env = append(os.Environ(), "TEXTBACK_KILLED="+path)
-		var out bytes.Buffer
-		cmd.Stdout = &out
-		if err := cmd.Start(); err != nil {
+		out, err := cmd.StdoutPipe()
+		if err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(150+37*round) * time.Millisecond)
-		cmd.Process.Kill()
+		n, said := 0, bufio.NewScanner(out)
+		for said.Scan() {
+			if strings.HasPrefix(said.Text(), "acknowledged") {
+				if n++; n == 10+37*round {
+					cmd.Process.Kill() // while it writes on
+				}
+			}
+		}
 		cmd.Wait()
-		acknowledged = max(acknowledged, strings.Count(out.String(), "acknowledged"))
+		acknowledged = max(acknowledged, n)
 	}
 	f := open(t, path)
 	f.Close()
