@@ -179,11 +179,7 @@ func (s *Suite) check() {
 	case f.Version != 1:
 		rep.Problem("version", "version %d is not known here: this textback reads version 1", f.Version)
 	}
-	if f.At != "" && !rep.Wrong("at") {
-		if _, err := clock(f.At, time.Time{}, time.UTC); err != nil {
-			rep.Problem("at", "%v", err)
-		}
-	}
+	s.checkClock("at", f.At, false)
 	for n := range f.Contacts {
 		if number.Parse(n, f.Region).Kind != number.External {
 			rep.Problem(strict.At("contacts").Key(n), "%q is no number: write it with its country code, such as +12025550143", n)
@@ -221,11 +217,11 @@ func (s *Suite) check() {
 		if t.At == "" && f.At == "" && !rep.Wrong(p) && (len(t.Steps) == 0 || t.Steps[0].At == "") {
 			rep.Problem(p, "say when: at: \"2026-11-23 10:00\", here or at the top for all tests")
 		}
-		s.checkClock(p.Key("at"), t.At)
+		s.checkClock(p.Key("at"), t.At, f.At != "")
 		for j := range t.Steps {
 			st, sp := &t.Steps[j], p.Key("steps").Index(j)
 			expects = expects || st.Expect != nil
-			s.checkStep(sp, st, j == 0)
+			s.checkStep(sp, st, j == 0, j > 0 || t.At != "" || f.At != "")
 		}
 		if !expects && !rep.Wrong(p) {
 			rep.Problem(p, "test %q expects nothing, so it cannot fail: add expect:", t.Name)
@@ -233,7 +229,8 @@ func (s *Suite) check() {
 	}
 }
 
-func (s *Suite) checkStep(p strict.Path, st *step, first bool) {
+// checkStep checks a step. dated: there is a time before it, whose day a time without a date is on.
+func (s *Suite) checkStep(p strict.Path, st *step, first, dated bool) {
 	n := 0
 	for _, is := range []bool{st.Call != nil, st.Reply != nil, st.Stop != nil, st.Start != nil, st.GotThrough != nil, st.CalledBack != nil, st.ByHand != nil} {
 		if is {
@@ -252,7 +249,7 @@ func (s *Suite) checkStep(p strict.Path, st *step, first bool) {
 	if first && st.Call == nil && st.From == "" && s.file.Call.Caller == "" && n == 1 {
 		s.rep.Problem(p, "nobody has called yet: say who it is with from:")
 	}
-	s.checkClock(p.Key("at"), st.At)
+	s.checkClock(p.Key("at"), st.At, dated)
 	if st.From != "" && number.Parse(st.From, s.file.Region).Kind != number.External {
 		s.rep.Problem(p.Key("from"), "%q is no number", st.From)
 	}
@@ -269,11 +266,16 @@ func (s *Suite) checkOutcome(p strict.Path, c *call) {
 	}
 }
 
-func (s *Suite) checkClock(p strict.Path, at string) {
+// checkClock checks a time. dated: it may be one without a date, for there is a day that it is on.
+func (s *Suite) checkClock(p strict.Path, at string, dated bool) {
 	if at == "" || s.rep.Wrong(p) {
 		return
 	}
-	if _, err := clock(at, time.Unix(0, 0), time.UTC); err != nil {
+	var like time.Time
+	if dated {
+		like = time.Unix(0, 0)
+	}
+	if _, err := clock(at, like, time.UTC); err != nil {
 		s.rep.Problem(p, "%v", err)
 	}
 }
@@ -331,7 +333,7 @@ func (s *Suite) checkExpect(p strict.Path, e *expect, ofCall bool) {
 	if e.Suppressed != "" && (e.Send != "" || e.Text != "" || len(e.Contains) > 0 || e.Becomes != "") {
 		s.rep.Problem(p.Key("suppressed"), "a text is sent or suppressed, not both: leave out one of them")
 	}
-	s.checkClock(p.Key("at"), e.At)
+	s.checkClock(p.Key("at"), e.At, true)
 }
 
 var layouts = []string{time.RFC3339, "2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04:05", "2006-01-02T15:04"}
@@ -362,7 +364,10 @@ func clock(s string, like time.Time, zone *time.Location) (time.Time, error) {
 		}
 		return t, nil
 	}
-	return time.Time{}, fmt.Errorf("%q is no time: write it like 2026-11-23 10:00, or 10:00 on the day before it", s)
+	if like.IsZero() {
+		return time.Time{}, fmt.Errorf("%q is no time: write it like 2026-11-23 10:00", s)
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: write it like 2026-11-23 10:00, or 10:00 where the day is clear", s)
 }
 
 // Clock is clock for others: "2026-11-23 10:00", "10:00" on the day of like, RFC 3339.
