@@ -25,6 +25,7 @@ func TestLint(t *testing.T) {
 	for i := range enough {
 		many.Call(&pbx.Call{Line: pbx.Line{Number: fmt.Sprintf("+121255501%02d", i), Name: "Front desk"}, Queue: &pbx.Queue{Name: "support"}})
 	}
+	abroad := Seen{Lines: []pbx.Line{{Number: "+12125550110", Name: "Reception"}, {Number: "+4930901820123", Name: "Berlin"}}}
 	var all strings.Builder
 	for _, f := range files {
 		b, err := os.ReadFile(f)
@@ -41,8 +42,9 @@ func TestLint(t *testing.T) {
 		for _, x := range []struct {
 			what string
 			seen Seen
-		}{{"", Seen{}}, {"# with the lines of textback.yaml\n", seen}, {"# with stored calls\n", many}} {
-			if x.what != "" && !strings.Contains(f, "people") {
+			only string // for files that have this in their name
+		}{{"", Seen{}, ""}, {"# with the lines of textback.yaml\n", seen, "people"}, {"# with stored calls\n", many, "people"}, {"# with a line abroad\n", abroad, "lines"}} {
+			if !strings.Contains(f, x.only) {
 				continue
 			}
 			all.WriteString(x.what)

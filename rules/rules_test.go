@@ -358,6 +358,17 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%v: closed on %s, want %s", x.o.patterns, got, x.want)
 		}
 	}
+	put("one.ics", "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261225\nEND:VEVENT\nBEGIN:VEVENT\nDTSTART:20261218T160000\nDTEND:20261218T200000\nEND:VEVENT\n"+
+		"BEGIN:VEVENT\nSUMMARY:Tax Day\nDTSTART:20270415\nDESCRIPTION:Observance\nEND:VEVENT\nEND:VCALENDAR\n")
+	_, said = load("hours: {mon: \"8:00-17:00\"}\nholidays: one.ics\nrules: [{nothing: x}]\n")
+	if !strings.Contains(said, "one.ics: 1 event is no whole day and is left out, such as one on 2026-12-18: only") || !strings.Contains(said, `one.ics: 1 observance is left out, such as "Tax Day": no public`) {
+		t.Error(said)
+	}
+	put("timed2.ics", "BEGIN:VCALENDAR\n"+strings.Repeat("BEGIN:VEVENT\nSUMMARY:Party\nDTSTART:20270701T100000\nDTEND:20270701T110000\nEND:VEVENT\n", 2)+"END:VCALENDAR\n")
+	_, said = load("hours: {mon: \"8:00-17:00\"}\nholidays: timed2.ics\nrules: [{nothing: x}]\n")
+	if !strings.Contains(said, `only whole-day events count, and its 2 events are none, such as "Party" on 2027-07-01`) {
+		t.Error(said)
+	}
 	if _, problems := Load(filepath.Join(dir, "no.yaml")); len(problems) != 1 || !strings.Contains(problems[0].Text, "there is no such file") {
 		t.Error(problems)
 	}

@@ -158,10 +158,13 @@ func (c *compiler) pairs(at strict.Path, m map[string]string) (out []pair) {
 	return out
 }
 
+// longestExpression bounds what an answer or webhook is held against.
+const longestExpression = 500
+
 // expression compiles a regular expression; whole: all of the value must meet it.
 func (c *compiler) expression(at strict.Path, s string, whole bool) *regexp.Regexp {
-	if len(s) > 500 {
-		c.problem(at, "this regular expression is too long")
+	if len(s) > longestExpression {
+		c.problem(at, "this regular expression is too long: use at most %d characters", longestExpression)
 		return nil
 	}
 	re, err := regexp.Compile(s)
@@ -297,8 +300,11 @@ func (c *compiler) request(p *program, r Request) {
 		c.problem(at.Key("url"), "begin with {url}, which sms.http.url gives, or with https://")
 	}
 	for i, piece := range p.url.pieces {
-		if piece.name == "url" && i > 0 || piece.name == "body" {
-			c.problem(at.Key("url"), "{%s} cannot stand here", piece.name)
+		switch {
+		case piece.name == "url" && i > 0:
+			c.problem(at.Key("url"), "{url} can stand at the beginning only")
+		case piece.name == "body":
+			c.problem(at.Key("url"), "{body} cannot stand in the URL: put it into query, form, json, xml or text")
 		}
 	}
 	p.query = c.pairs(at.Key("query"), r.Query)

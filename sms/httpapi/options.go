@@ -140,6 +140,14 @@ var valueName = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 var settings = map[string]string{"url": "url", "account": "account", "user": "user", "secret": "secret_file",
 	"inbound_user": "inbound_user", "inbound_secret": "inbound_secret_file"}
 
+// keyOf is where the configuration fills a placeholder.
+func keyOf(name string) strict.Path {
+	if k := settings[name]; k != "" {
+		return strict.Path(k)
+	}
+	return strict.At("values", name)
+}
+
 // known are the names that templates of s may use.
 func (o Options) known(s Spec) []string {
 	names := append([]string{"url", "account", "user", "secret"}, placeholders...)
@@ -185,15 +193,13 @@ func (o Options) check(s Spec) (out []problem) {
 		if given[name] != "" || strings.HasPrefix(name, "inbound_") && o.PublicURL == "" || (name == "secret" || name == "account") && signs {
 			continue
 		}
-		key := strict.At("values", name)
-		if k := settings[name]; k != "" {
-			key = strict.Path(k)
-		}
+		key := keyOf(name)
 		bad(key, "%s is needed: %s", key, s.Needs[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
 		if strings.ContainsFunc(given[name], func(r rune) bool { return r < ' ' || r == 0x7f }) {
-			bad(strict.At("values", name), "%s has a control character in it", name)
+			key := keyOf(name)
+			bad(key, "%s has a control character in it, such as a tab", key)
 		}
 	}
 	switch where, name := o.URL, strict.Path("url"); {
@@ -209,7 +215,7 @@ func (o Options) check(s Spec) (out []problem) {
 			bad("public_url", "%v", err)
 		}
 		if s.Verify != nil && (s.Verify.Secret != "" || s.Verify.Signature != "" && s.Verify.Key != "secret") && o.InboundSecret == "" && s.Needs["inbound_secret"] == "" {
-			bad("inbound_secret_file", "inbound_secret_file is needed: webhooks prove by it where they come from")
+			bad("inbound_secret_file", "inbound_secret_file is needed: with what it holds webhooks prove where they come from")
 		}
 		if s.Verify != nil && s.Verify.Secret == "basic" && o.InboundUser == "" && s.Needs["inbound_user"] == "" {
 			bad("inbound_user", "inbound_user is needed: the user of the webhooks' basic auth")

@@ -164,10 +164,10 @@ func (a *Asterisk) checkStates(r *report, where strict.Path) {
 		seen[s] = true
 	}
 	if len(a.States) > maxAsked {
-		r.Problem(where.Key("states"), "at most %d devices are followed", maxAsked)
+		r.Problem(where.Key("states"), "at most %d devices are followed, and these are %d", maxAsked, len(a.States))
 	}
 	if len(a.Variables) > maxAsked {
-		r.Problem(where.Key("variables"), "at most %d variables are asked for", maxAsked)
+		r.Problem(where.Key("variables"), "at most %d variables are asked for, and these are %d", maxAsked, len(a.Variables))
 	}
 	if a.VariablesEvery < time.Second || a.VariablesEvery > time.Hour {
 		r.Problem(where.Key("variables_every"), "%s is out of range: variables are asked for this often; use 1s to 1h", a.VariablesEvery)

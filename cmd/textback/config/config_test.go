@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -42,6 +43,7 @@ func folder(t *testing.T) string {
 		"ari_password": "hush-ari\n", "twilio_auth_token": "hush-token\r\n", "twilio_api_key_secret": "hush-key",
 		"smpp_password": "hush-pwd", "long_password": strings.Repeat("hush", 20), "nats.creds": "x", "nats-ca.pem": "x",
 		"empty": "", "blank": " \n", "two_lines": "a\nb\n", "padded": " hush \n",
+		"torn_key.pem": "-----BEGIN PRIVATE KEY-----\nMA==\n-----END PRIVATE KEY-----\n",
 	} {
 		write(t, filepath.Join(dir, "secrets", name), content, 0o600)
 	}
@@ -555,6 +557,9 @@ func TestHTTPOptions(t *testing.T) {
 	if _, err := androidgateway.New(opt); err != nil || opt.Password != "hush-ari" || opt.SigningKey != "hush-token" || opt.SIM != 2 || opt.Validity != 15*time.Minute {
 		t.Errorf("%+v, %v", opt, err)
 	}
+	if _, said := load(t, dir, "sms: {transport: http, http: {preset: vonage, private_key_file: key.pem}}"); !strings.Contains(said, "values.application is needed: the id of the application whose private key it is\n") {
+		t.Error(said)
+	}
 	// Without leave to read secrets, they count as good.
 	name := filepath.Join(dir, "textback.yaml")
 	for _, h := range []string{"account: a, secret_file: nowhere, inbound_secret_file: nowhere", "private_key_file: nowhere, ca_file: nowhere, values: {application: a}"} {
@@ -562,6 +567,45 @@ func TestHTTPOptions(t *testing.T) {
 		if _, problems := LoadOpen(name); len(problems) > 0 {
 			t.Error(problems)
 		}
+	}
+}
+
+// What is in the files of tls shows when a transport is opened; its errors name the key.
+func TestTLSFilesOfTransports(t *testing.T) {
+	dir := folder(t)
+	for transport, settings := range map[string]string{
+		"smpp": "address: smpp.example.com:2775, system_id: office, password_file: ari_password, tls: {enabled: true, ",
+		"sip":  "server: sip.example.com, user: office, register: true, transport: tls, tls: {",
+	} {
+		for file, want := range map[string]string{
+			"ca_file: nats-ca.pem":                          "ca_file: there is no certificate in it",
+			"ca_file: gone.pem":                             "ca_file: " + filepath.Join(dir, "secrets", "gone.pem") + ": no such file or directory",
+			"cert_file: nats-ca.pem, key_file: nats-ca.pem": "cert_file: tls: failed to find any PEM data in certificate input",
+		} {
+			gone := filepath.Join(dir, "secrets", "gone.pem")
+			write(t, gone, "x", 0o600)
+			c, problems := load(t, dir, "sms: {transport: "+transport+", "+transport+": {"+settings+file+"}}}")
+			if c == nil || strings.Contains(problems, "sms."+transport+".tls") {
+				t.Fatal(problems)
+			}
+			if err := os.Remove(gone); err != nil { // between check and serve
+				t.Fatal(err)
+			}
+			_, err := c.SMPPOptions(nil)
+			if transport == "sip" {
+				_, err = c.SIPTextsOptions(nil)
+			}
+			if want := "sms." + transport + ".tls." + want; err == nil || err.Error() != want {
+				t.Errorf("%v, want %s", err, want)
+			}
+		}
+	}
+}
+
+// Root may read everything, so what others read of a file they may not is made here.
+func TestPlainPath(t *testing.T) {
+	if err := plainPath(&fs.PathError{Op: "open", Path: "/etc/key", Err: fs.ErrPermission}); err.Error() != "/etc/key cannot be read by this user" {
+		t.Error(err)
 	}
 }
 

@@ -122,13 +122,13 @@ func (l *Lookup) check(r *report, where strict.Path) {
 	filled := strings.NewReplacer("{number}", "1", "{digits}", "1").Replace(l.URL)
 	switch u, err := url.Parse(filled); {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.Fragment != "":
-		r.Problem(where.Key("url"), "want an address such as https://crm.example.com/lookup?number={number}")
+		r.Problem(where.Key("url"), "this is no web address: write it like https://crm.example.com/lookup?number={number}")
 	case u.User != nil:
 		r.Problem(where.Key("url"), "credentials do not belong in the URL: use bearer_file or header_files")
 	case filled == l.URL:
 		r.Problem(where.Key("url"), "the URL needs {number} where the caller's number goes (+12125550100, escaped), or {digits} (12125550100)")
 	case strings.ContainsAny(filled, "{}"):
-		r.Problem(where.Key("url"), "only {number} and {digits} stand for something")
+		r.Problem(where.Key("url"), "only {number} and {digits} are filled in: leave out all other braces")
 	case u.Hostname() == "1" || strings.Contains(l.URL[:strings.Index(l.URL, "//")+2+len(u.Host)], "{"):
 		r.Problem(where.Key("url"), "the number cannot be part of the host's name")
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
@@ -161,7 +161,7 @@ func (l *Lookup) check(r *report, where strict.Path) {
 		v := l.Headers[name]
 		header(where.Key("headers", name), name)
 		if strings.ContainsAny(v, "\r\n\x00") {
-			r.Problem(where.Key("headers", name), "a header has one line")
+			r.Problem(where.Key("headers", name), "a header has one line: leave out the line break")
 		}
 		if secretWord.MatchString(name) && name != "" {
 			r.Problem(where.Key("headers", name), "secrets do not belong here: put it into a file and name that in header_files")

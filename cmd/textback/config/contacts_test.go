@@ -74,8 +74,8 @@ func TestLookupURLs(t *testing.T) {
 		"https://crm.example.com/{number}/{x}":         "only {number}",
 		"https://{number}/":                            "cannot be part of the host",
 		"https://crm{digits}.example.com/":             "cannot be part of the host",
-		"crm.example.com/{number}":                     "want an address",
-		"":                                             "want an address",
+		"crm.example.com/{number}":                     "this is no web address",
+		"":                                             "this is no web address",
 	} {
 		_, got := load(t, dir, "contacts: {lookup: {url: '"+url+"'}}")
 		if strings.Count(got, "\n") != strings.Count(want+"\n", "\n") && want != "" || (want == "") != (got == "") || !strings.Contains(got, want) || strings.Contains(got, "hush") {

@@ -80,7 +80,7 @@ func (c *Config) checkHTTP(r *report) {
 		h.Secret = r.secret(where.Key("secret_file"), h.SecretFile, "the provider's password, token or key")
 	}
 	if h.InboundSecretFile != "" {
-		h.InboundSecret = r.secret(where.Key("inbound_secret_file"), h.InboundSecretFile, "what replies and receipts prove by where they come from")
+		h.InboundSecret = r.secret(where.Key("inbound_secret_file"), h.InboundSecretFile, "the secret with which replies and receipts prove where they come from")
 	}
 	if h.PrivateKeyFile != "" {
 		h.PrivateKey = r.pem(where.Key("private_key_file"), h.PrivateKeyFile, "the application's private key")
