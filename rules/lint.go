@@ -264,27 +264,59 @@ func (l *linter) numbers(s Seen) {
 	if longest.Number == expected {
 		return
 	}
-	most := func(t *text, number string) (most int) {
-		all := l.r.extremes(t, number)
-		for i := range all {
-			if body, err := t.render(&all[i]); err == nil {
-				n, _ := gsm7.Segments(body)
-				most = max(most, n)
-			}
-		}
-		return most
-	}
-	look := func(p strict.Path, t *text) {
-		if t == nil || !slices.Contains(t.uses, "LineNumber") && !slices.Contains(t.uses, "Phone") {
+	l.r.eachText(func(p strict.Path, t *text) {
+		if !slices.Contains(t.uses, "LineNumber") && !slices.Contains(t.uses, "Phone") {
 			return
 		}
-		if n := most(t, longest.Number); n > most(t, expected) {
+		if n := l.r.most(t, longest.Number); n > l.r.most(t, expected) {
 			l.rep.Warning(p, "%s takes up to %s on line %s, whose number has %d digits: each is paid for; 160 characters fit into one",
 				t.called, segments(n), cmp.Or(longest.Name, longest.Number), len(longest.Number)-1)
 		}
+	})
+}
+
+// TooLong warns of texts that may take more segments than a transport carries, on one of the lines
+// with these numbers or on those that rules.yaml expects.
+func (r *Rules) TooLong(transport string, carries int, numbers []string) []Problem {
+	rep := &strict.Report{}
+	*rep = *r.rep
+	rep.Problems = nil
+	number := r.longestNumber()
+	for _, n := range numbers {
+		if len(n) > len(number) {
+			number = n
+		}
 	}
-	for _, item := range l.r.file.Messages {
-		p, m := strict.At("messages").Key(item.Key), l.r.messages[item.Key]
+	r.eachText(func(p strict.Path, t *text) {
+		if n := r.most(t, number); n > carries {
+			rep.Warning(p, "%s takes up to %s, and %s carries %d at most: a text that is longer is not sent by it; make it shorter", t.called, segments(n), transport, carries)
+		}
+	})
+	rep.Sort()
+	return rep.Problems
+}
+
+// most is how many segments a text takes at most on a line of that number.
+func (r *Rules) most(t *text, number string) (most int) {
+	all := r.extremes(t, number)
+	for i := range all {
+		if body, err := t.render(&all[i]); err == nil {
+			n, _ := gsm7.Segments(body)
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// eachText calls f with every text that has no problem, and where it stands.
+func (r *Rules) eachText(f func(p strict.Path, t *text)) {
+	look := func(p strict.Path, t *text) {
+		if t != nil {
+			f(p, t)
+		}
+	}
+	for _, item := range r.file.Messages {
+		p, m := strict.At("messages").Key(item.Key), r.messages[item.Key]
 		if m == nil {
 			continue
 		}
@@ -293,8 +325,8 @@ func (l *linter) numbers(s Seen) {
 			look(p.Key(t.Key), m.texts[language(t.Key)])
 		}
 	}
-	for i := range l.r.file.Rules {
-		ru, p := &l.r.file.Rules[i], strict.At("rules").Index(i)
+	for i := range r.file.Rules {
+		ru, p := &r.file.Rules[i], strict.At("rules").Index(i)
 		if ru.Text != "" && ru.msg != nil {
 			look(p.Key("text"), ru.msg.one)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -197,4 +198,43 @@ func FuzzLint(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A transport that carries less than the rules allow: every text that may be longer is named where it stands.
+func TestTooLong(t *testing.T) {
+	long := strings.Repeat("We are at the station. ", 20) // 460 characters: 4 segments with the rest
+	file := "version: 1\nbusiness: {name: Miller}\ntimezone: UTC\nregions: [US]\nmessages:\n  short: '{{.Business}}'\n" +
+		"  long: {en: '{{.Business}}: reply', es: '" + long + "{{.Business}}'}\n" +
+		"rules:\n  - {name: a, when: {outcome: busy}, send: short}\n  - {name: b, when: {outcome: declined}, text: '" + long + "{{.Business}}'}\n" +
+		"  - {name: c, send: long, follow_ups: [{after: 1h, text: '" + long + "{{.Business}}'}]}\n"
+	r, problems := Parse("rules.yaml", []byte(file))
+	if r == nil {
+		t.Fatal(problems)
+	}
+	var said []string
+	for _, p := range r.TooLong("sip", 3, nil) {
+		said = append(said, p.String())
+	}
+	const rest = " takes up to 4 segments, and sip carries 3 at most: a text that is longer is not sent by it; make it shorter"
+	want := []string{
+		`rules.yaml:7:42: warning: message "long" in es` + rest,
+		`rules.yaml:10:48: warning: the text of rule "b"` + rest,
+		`rules.yaml:11:58: warning: follow-up 1 of rule "c"` + rest,
+	}
+	if !slices.Equal(said, want) {
+		t.Errorf("got  %s\nwant %s", strings.Join(said, "\n     "), strings.Join(want, "\n     "))
+	}
+	if p := r.TooLong("sip", 4, nil); len(p) > 0 {
+		t.Error(p)
+	}
+	// A line's number may be what makes it too long.
+	tight := "{{.Business}} {{.LineNumber}} " + strings.Repeat("x", 160-len("Miller  ")-len("+12125550100"))
+	if r, problems = Parse("rules.yaml", []byte("version: 1\nbusiness: {name: Miller}\ntimezone: UTC\nrules:\n  - {text: '"+tight+"'}\n")); r == nil {
+		t.Fatal(problems)
+	}
+	for number, want := range map[string]int{"+12125550100": 0, "+4930901820123": 1} {
+		if p := r.TooLong("sip", 1, []string{"+12125550100", number}); len(p) != want {
+			t.Errorf("%s: %v", number, p)
+		}
+	}
 }

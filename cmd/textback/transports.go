@@ -96,16 +96,16 @@ func (d *serving) ways() (ways []sms.Way, closeAll func(), err error) {
 
 // across are the problems that only show when both files are held together.
 func across(cfg *config.Config, r *rules.Rules) []config.Problem {
-	return cfg.Across(r, func(name string, regions []string) error {
+	return cfg.Across(r, func(name string, regions []string) (int, error) {
 		if name == config.TransportFile {
-			return nil // to open it is to make the file
+			return 0, nil // to open it is to make the file
 		}
 		t, closeIt, err := openTransport(cfg, name, slog.New(slog.DiscardHandler))
 		if err != nil {
-			return err
+			return 0, err
 		}
 		defer closeIt()
-		return wayIn(cfg, name, t, regions)
+		return sms.TraitsOf(t).MaxSegments, wayIn(cfg, name, t, regions)
 	})
 }
 

@@ -9,16 +9,16 @@ import (
 )
 
 // Across holds textback.yaml against rules.yaml: what is wrong with neither alone.
-// wayIn tells why a transport may not text a rule file's regions, see sms.CheckWayIn;
-// nil asks nobody. What either file already has an error in is left out: r may come from
+// ask tells how many segments of one text a transport carries, 0 for no limit, and why it may
+// not text a rule file's regions, see sms.CheckWayIn; nil asks nobody. What either file already has an error in is left out: r may come from
 // rules.LoadPart, and nil are no rules.
-func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []string) error) []Problem {
+func (c *Config) Across(r *rules.Rules, ask func(transport string, regions []string) (segments int, err error)) []Problem {
 	rep := &strict.Report{}
 	if c.file == nil || r == nil {
 		return nil // nothing is configured that could not fit
 	}
 	if !r.Sure("regions") || slices.ContainsFunc([]string{"sms", "webhooks", "pbx", "lines"}, func(s string) bool { return !c.Sure(s) }) {
-		wayIn = nil // it would ask a transport that is not as it will be
+		ask = nil // it would ask a transport that is not as it will be
 	}
 	tell := c.SMS.Replies.Tell
 	if !r.Sure("staff") || c.file.Wrong(strict.At("sms", "replies")) {
@@ -26,8 +26,13 @@ func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []s
 	}
 	*rep = *c.file
 	rep.Problems = nil
+	var numbers []string
+	for _, l := range c.Lines {
+		numbers = append(numbers, l.Number)
+	}
+	var long []Problem
 	for i, name := range c.SMS.Transport {
-		if wayIn == nil {
+		if ask == nil {
 			break
 		}
 		p := strict.At("sms", "transport")
@@ -38,8 +43,12 @@ func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []s
 		if len(regions) == 0 {
 			regions = r.Regions()
 		}
-		if err := wayIn(name, regions); err != nil {
+		segments, err := ask(name, regions)
+		if err != nil {
 			rep.Problem(p, "%v", err)
+		}
+		if used := slices.ContainsFunc(regions, func(reg string) bool { return slices.Contains(r.Regions(), reg) }); used && segments > 0 {
+			long = append(long, r.TooLong(name, segments, numbers)...)
 		}
 	}
 	var names []string
@@ -58,7 +67,7 @@ func (c *Config) Across(r *rules.Rules, wayIn func(transport string, regions []s
 		}
 	}
 	rep.Sort()
-	all := rep.Problems
+	all := append(rep.Problems, long...)
 	if c.Notify.SMTP == nil && c.Sure("notify") && r.Sure("staff") {
 		all = append(all, r.Unmailed()...)
 	}
