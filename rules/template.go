@@ -84,7 +84,6 @@ func (m *text) look(n parse.Node, inWith bool) (faults []fault) {
 			m.uses = append(m.uses, first)
 		}
 	}
-	const noDot = "a dot alone is a value only between {{with}} and {{end}}: write {{.Business}} and the like"
 	switch n := n.(type) {
 	case *parse.ListNode:
 		if n != nil {
@@ -110,7 +109,7 @@ func (m *text) look(n parse.Node, inWith bool) (faults []fault) {
 		each(inWith, n.Node)
 	case *parse.DotNode:
 		if !inWith {
-			faults = append(faults, fault{noDot, "{{.}}"})
+			faults = append(faults, fault{"a dot alone is a value only between {{with}} and {{end}}: write {{.Business}} and the like", "{{.}}"})
 		}
 	case *parse.FieldNode:
 		field(n.Ident, "")
@@ -119,7 +118,7 @@ func (m *text) look(n parse.Node, inWith bool) (faults []fault) {
 		case n.Ident[0] == "$" && len(n.Ident) > 1:
 			field(n.Ident[1:], "$")
 		case n.Ident[0] == "$":
-			faults = append(faults, fault{noDot, "$"})
+			faults = append(faults, fault{"{{$}} alone is no value: write {{.Business}} and the like", "$"})
 		}
 	}
 	return faults

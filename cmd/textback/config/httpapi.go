@@ -100,11 +100,18 @@ func (c *Config) checkHTTP(r *report) {
 		opt.Secret, opt.Account = hidden, hidden
 	}
 	for _, p := range opt.Problems() {
-		if p.Warning {
-			r.Warning(where.Key(string(p.Key)), "%s", p.Text)
-			continue
+		at := where.Key(string(p.Key))
+		if p.Key == "public_url" {
+			if p.Warning {
+				continue // checkWebhooks warns of the same
+			}
+			at = strict.At("webhooks", "public_url") // that it is made of
 		}
-		r.Problem(where.Key(string(p.Key)), "%s", p.Text)
+		if p.Warning {
+			r.Warning(at, "%s", p.Text)
+		} else {
+			r.Problem(at, "%s", p.Text)
+		}
 	}
 }
 

@@ -172,7 +172,7 @@ func (c *Config) checkWebhooks(r *report) {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		r.Problem(where.Key("public_url"), "want https://host, with a path if you like")
 	case u.Scheme == "http" && !loopbackHost(u.Hostname()):
-		r.Warning(where.Key("public_url"), "what callers write would cross the Internet in the clear: use https://%s", u.Host)
+		r.Warning(where.Key("public_url"), "what callers write would cross the network in the clear: use https://%s", u.Host)
 	case strings.Contains(u.Path, "//") || strings.Contains(u.Path, "/.") || u.EscapedPath() != u.Path:
 		r.Problem(where.Key("public_url"), "write its path plainly: letters, digits, - and _")
 	}
