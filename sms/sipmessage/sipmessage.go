@@ -264,7 +264,7 @@ func (t *Transport) Traits() sms.Traits {
 		Receipts:      t.opt.Notifications,
 		RatePerSecond: t.opt.RatePerSecond,
 		// About 530 bytes are heads that are there at once; a segment of GSM-7 is 153 of them.
-		MaxSegments: max(1, (t.opt.MaxSize-530-t.toCome())/153),
+		MaxSegments: max(1, (t.opt.MaxSize-530-t.toCome(t.opt.User != ""))/153),
 	}
 	if t.opt.Listen != "" || t.opt.Register {
 		tr.Replies = sms.BySession
@@ -369,7 +369,7 @@ func (t *Transport) request(m sms.Message) (*sip.Request, error) {
 		req.AppendHeader(sip.NewHeader("Content-Type", "text/plain;charset=UTF-8"))
 		req.SetBody([]byte(m.Body))
 	}
-	if size := len(req.String()) + t.toCome(); size > t.opt.MaxSize {
+	if size := len(req.String()) + t.toCome(t.challenged.Load()); size > t.opt.MaxSize {
 		return nil, failure(sms.Rejected, 0, fmt.Errorf("the text makes a request of %d bytes; %d are allowed (RFC 3428, 8)", size, t.opt.MaxSize))
 	}
 	return req, nil
@@ -378,8 +378,8 @@ func (t *Transport) request(m sms.Message) (*sip.Request, error) {
 // toCome is how long a request may grow: by Via, and over UDP, which carries no more, by
 // the answer to a challenge where the server makes them. It is better refused now than
 // after the challenge.
-func (t *Transport) toCome() int {
-	if t.opt.Network == UDP && t.challenged.Load() {
+func (t *Transport) toCome(challenged bool) int {
+	if t.opt.Network == UDP && challenged {
 		return 450
 	}
 	return 120
