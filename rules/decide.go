@@ -126,7 +126,49 @@ func (r *Rules) Decide(f Facts, now time.Time) Decision {
 	if ru != nil && a.no&(bit(NotMissed)|bit(Stale)) == 0 {
 		a.beside(ru, &d)
 	}
+	if ru != nil && !d.Send && failed == nil {
+		d.Owed = a.owed(ru)
+	}
 	return d
+}
+
+// What could not be done in time is owed for so long: over a weekend, not for the
+// calls of a month ago that a new sender finds.
+const owedFor = 72 * time.Hour
+
+// OwedWithin is how long a callback may take that nobody set a deadline for.
+const OwedWithin = 4 * time.Hour
+
+// owed is the callback that takes the place of what came too late, or of a text for
+// which the day has no budget left, where nothing else stands against it.
+func (a *asked) owed(ru *rule) *Task {
+	late := bit(Stale) | bit(BudgetDay) | bit(BudgetMoney)
+	rest := a.no &^ (late | bit(OnLine) | bit(BudgetMinute) | bit(Breaker))
+	stale := a.no&bit(Stale) != 0
+	if stale && !a.r.file.Guards.QuietHours.Strict {
+		rest &^= bit(QuietHours) // in time it would have left at night, too
+	}
+	wanted := ru.msg != nil && a.no&late != 0 && rest == 0
+	if stale && ru.Task != nil { // whatever stands against a text
+		wanted = a.no&(bit(NotMissed)|bit(NotCertain)|bit(Reached)|bit(CalledBack)) == 0
+	}
+	if !wanted || a.now.Sub(a.f.Call.EndedAt) > owedFor {
+		return nil
+	}
+	t := &Task{Deadline: a.now.Add(OwedWithin)}
+	switch {
+	case ru.Task != nil:
+		t.Owner, t.Deadline = ru.Task.Owner, a.now.Add(ru.Task.Within)
+	case len(ru.Notify) > 0:
+		t.Owner = ru.Notify[0]
+	default:
+		for i := range ru.FollowUps {
+			if t.Owner == "" {
+				t.Owner = ru.FollowUps[i].Assign
+			}
+		}
+	}
+	return t
 }
 
 // allows is why a text is sent.

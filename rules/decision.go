@@ -73,6 +73,10 @@ type Decision struct {
 	Notify    []string   `json:"notify,omitempty"` // names of staff
 	Tags      []string   `json:"tags,omitempty"`
 
+	// Owed is the callback that is owed because the text, or a stale call's task, could not
+	// come in time: textback was away, or the day's budget is used up.
+	Owed *Task `json:"owed,omitempty"`
+
 	asked *asked // what can explain it; nil for one that was read from JSON
 	told  *told  // its explanation as read from JSON
 
@@ -183,6 +187,11 @@ func (d Decision) MarshalJSON() ([]byte, error) {
 		t := *d.Task
 		t.Deadline = t.Deadline.UTC()
 		d.Task = &t
+	}
+	if d.Owed != nil {
+		t := *d.Owed
+		t.Deadline = t.Deadline.UTC()
+		d.Owed = &t
 	}
 	d.FollowUps = slices.Clone(d.FollowUps)
 	for i := range d.FollowUps {

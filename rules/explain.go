@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
@@ -51,11 +52,14 @@ func (d *Decision) WriteText(w io.Writer, zone *time.Location) error {
 	if len(d.FollowUps) > 0 {
 		b.WriteString("A follow-up is cancelled by a reply, by getting through, by a call back, by opting out, and by hand.\n")
 	}
-	if d.Task != nil || len(d.Notify) > 0 || len(d.Tags) > 0 {
+	if d.Task != nil || d.Owed != nil || len(d.Notify) > 0 || len(d.Tags) > 0 {
 		b.WriteString("\nBeside the text:\n")
 	}
 	if d.Task != nil {
 		fmt.Fprintf(&b, "  a task for %s, to call back until %s\n", d.Task.Owner, at(d.Task.Deadline))
+	}
+	if d.Owed != nil && d.Task == nil {
+		fmt.Fprintf(&b, "  a task for %s, to call back until %s, because it is too late for a text, or too much\n", cmp.Or(d.Owed.Owner, "whoever is there"), at(d.Owed.Deadline))
 	}
 	if len(d.Notify) > 0 {
 		fmt.Fprintf(&b, "  %s told\n", are(d.Notify))

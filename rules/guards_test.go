@@ -198,6 +198,61 @@ func TestRecheck(t *testing.T) {
 	}
 }
 
+// What comes too late for a text is owed a callback, where nothing but time stands against it.
+func TestOwed(t *testing.T) {
+	r := read(t, `
+staff: {reception: {email: desk@example.com}, boss: {email: boss@example.com}}
+messages: {m: "{{.Business}}"}
+rules:
+  - {when: {outcome: busy}, nothing: as we like}
+  - {when: {outcome: declined}, send: m, task: {owner: boss, within: 2h}}
+  - {when: {outcome: abandoned}, nothing: as we like, task: {owner: boss, within: 2h}}
+  - {when: {outcome: voicemail}, send: m, follow_ups: [{after: 1h, assign: boss, within: 1h}]}
+  - {when: {outcome: unreachable}, send: m}
+  - {send: m, notify: [reception]}
+`)
+	owes := func(owner string, in time.Duration) string { return fmt.Sprint(owner, " ", in) }
+	for _, c := range []struct {
+		what    string
+		outcome pbx.Outcome
+		late    time.Duration
+		change  func(f *Facts)
+		want    string
+	}{
+		{"in time", pbx.RangOut, time.Minute, nil, ""},
+		{"late", pbx.RangOut, time.Hour, nil, owes("reception", OwedWithin)},
+		{"a weekend later", pbx.RangOut, 62 * time.Hour, nil, owes("reception", OwedWithin)},
+		{"a week later", pbx.RangOut, 7 * 24 * time.Hour, nil, ""},
+		{"nobody is named", pbx.Unreachable, time.Hour, nil, owes("", OwedWithin)},
+		{"the follow-up's owner", pbx.Voicemail, time.Hour, nil, owes("boss", OwedWithin)},
+		{"the rule's own task", pbx.Declined, time.Hour, nil, owes("boss", 2*time.Hour)},
+		{"a task without a text", pbx.Abandoned, time.Hour, nil, owes("boss", 2*time.Hour)},
+		{"a task whatever stands against a text", pbx.Declined, time.Hour, func(f *Facts) { f.OptedOut = true }, owes("boss", 2*time.Hour)},
+		{"no text was wanted", pbx.Busy, time.Hour, nil, ""},
+		{"opted out", pbx.RangOut, time.Hour, func(f *Facts) { f.OptedOut = true }, ""},
+		{"got through", pbx.RangOut, time.Hour, func(f *Facts) { f.GotThrough = open.Add(time.Minute) }, ""},
+		{"got through, with a task", pbx.Declined, time.Hour, func(f *Facts) { f.GotThrough = open.Add(time.Minute) }, ""},
+		{"called back", pbx.RangOut, time.Hour, func(f *Facts) { f.CalledBack = open.Add(time.Minute) }, ""},
+		{"not certain", pbx.Declined, time.Hour, func(f *Facts) { f.Call.Certain = false }, ""},
+		{"texted before", pbx.RangOut, time.Hour, func(f *Facts) { f.Episode.FirstTextAt = open.Add(-time.Minute) }, ""},
+		{"the day's budget", pbx.RangOut, time.Minute, func(f *Facts) { f.Spent.DaySegments = 200 }, owes("reception", OwedWithin)},
+		{"the day's budget, opted out", pbx.RangOut, time.Minute, func(f *Facts) { f.Spent.DaySegments, f.OptedOut = 200, true }, ""},
+	} {
+		f := Facts{Call: call(c.outcome, nil)}
+		if c.change != nil {
+			c.change(&f)
+		}
+		now, got := open.Add(c.late), ""
+		d := r.Decide(f, now)
+		if d.Owed != nil {
+			got = owes(d.Owed.Owner, d.Owed.Deadline.Sub(now))
+		}
+		if got != c.want {
+			t.Errorf("%s: owed %q, want %q (%s)", c.what, got, c.want, d.Because)
+		}
+	}
+}
+
 // somebody are random facts; a caller of the shipped kind more often than not.
 func somebody(rnd *rand.Rand) (Facts, time.Time) {
 	pick := func(n int) bool { return rnd.IntN(n) == 0 }

@@ -156,7 +156,7 @@ func (x *chaos) call(number string, o pbx.Outcome) *told {
 	return &told{Call: c}
 }
 
-// stories are the calls of many callers, n at least, each caller's in order.
+// stories are the calls of many callers, n missed ones at least, each caller's in order.
 func (x *chaos) stories(n int) []*told {
 	at, later := pbx.RangOut, pbx.Declined
 	kinds := []struct {
@@ -186,14 +186,17 @@ func (x *chaos) stories(n int) []*told {
 		var q []*told
 		if k.calls == nil {
 			q = []*told{x.call(stopNumber, at)}
+			have++
 		} else {
 			number := x.newNumber()
 			x.behave[number] = k.b
 			for _, o := range k.calls {
 				q = append(q, x.call(number, o))
+				if o != pbx.Answered {
+					have++
+				}
 			}
 		}
-		have += len(q)
 		queues = append(queues, q)
 	}
 	var all []*told

@@ -600,11 +600,19 @@ func (s *Sender) hold(j *Job, because string) error {
 // store writes the answer to attempt into the job's record. Nobody else may
 // answer it, so it is written on whatever version the record has now.
 func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
-	if optedOut {
+	// On the list before the job is settled: nothing asks about it again after that.
+	for pause := 50 * time.Millisecond; optedOut; pause = min(2*pause, 2*time.Second) {
 		octx, cancel := context.WithTimeout(s.quit, requestTime)
-		defer cancel()
-		if err := s.opt.OptOuts.set(octx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To}); err != nil {
-			s.opt.Log.Error("an opt-out learned from the provider could not be stored; it will be learned again", "job", j.ID, "error", err)
+		err := s.opt.OptOuts.set(octx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To})
+		cancel()
+		if err == nil {
+			break
+		}
+		s.opt.Log.Error("an opt-out learned from the provider could not be stored; trying again", "job", j.ID, "error", err)
+		select {
+		case <-s.quit.Done():
+			return fmt.Errorf("store the opt-out that job %s was refused by: %w", j.ID, s.quit.Err())
+		case <-time.After(pause):
 		}
 	}
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {

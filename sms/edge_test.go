@@ -593,6 +593,54 @@ func TestOptOutByReceiptIsNotLost(t *testing.T) {
 	}
 }
 
+// The carrier's refusal of somebody who has opted out is not settled before the list has it.
+func TestOptOutByRefusalIsNotLost(t *testing.T) {
+	o := open(t, t.TempDir())
+	path, mended := o.out.path, make(chan struct{})
+	o.out.path = path + "/no such folder"
+	d := &desk{answer: func(int, Message) error { return answerOf(OptedOut) }}
+	o.under(d, policy{}, func(s *SenderOptions) {
+		s.Log = slog.New(&onError{f: func() { // tried in vain
+			select {
+			case <-mended:
+			default:
+				close(mended)
+			}
+		}})
+	})
+	c := missed(sarah)
+	o.finish(c)
+	<-mended
+	if j := o.jobs()[c.ID]; j == nil || j.State != Submitting {
+		t.Errorf("%+v", j)
+	}
+	o.out.mu.Lock()
+	o.out.path = path
+	o.out.mu.Unlock()
+	o.state(c.ID, Failed)
+	if out, err := o.out.Out(o.ctx(), sarah); err != nil || !out {
+		t.Error(out, err)
+	}
+}
+
+// onError is a log that tells of errors.
+type onError struct {
+	slog.Handler
+	f func()
+}
+
+func (h *onError) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h *onError) Handle(_ context.Context, r slog.Record) error {
+	if r.Level >= slog.LevelError {
+		h.f()
+	}
+	return nil
+}
+
+func (h *onError) WithAttrs([]slog.Attr) slog.Handler { return h }
+func (h *onError) WithGroup(string) slog.Handler      { return h }
+
 // A clock that was a year ahead for an hour: nobody is passed over for a year.
 func TestClockThatWasAhead(t *testing.T) {
 	now := time.Now()

@@ -64,6 +64,26 @@ func TestStaffIsTold(t *testing.T) {
 	}
 }
 
+// Staff calls back whom no text goes to: they are told who it was.
+func TestCallWithoutTextNamesTheCaller(t *testing.T) {
+	o, b := open(t, t.TempDir()), &bell{}
+	o.under(&desk{}, policy{decide: func(f rules.Facts, d *rules.Decision) {
+		d.Send, d.Suppressed, d.Because = false, rules.RuleSaysNo, "rule sends nothing"
+		d.Notify, d.Task = []string{"front"}, &rules.Task{Owner: "front", Deadline: f.Call.EndedAt.Add(time.Hour)}
+	}}, staffed(b, front))
+	c := missed(sarah)
+	o.finish(c)
+	o.eventually("told of both", func() bool { return len(b.rung()) == 2 })
+	for _, x := range b.rung() {
+		if !strings.Contains(x.Subject, sarah) || x.Number != sarah {
+			t.Errorf("%+v", x)
+		}
+	}
+	if j := o.jobState(strings.TrimSuffix(jobID(c), "1")+"t", Waiting); j.To != sarah {
+		t.Errorf("%+v", j)
+	}
+}
+
 // A mail server that is away for a while, one that refuses, and one that hangs: no
 // text waits for it, and nothing is lost.
 func TestStaffCannotBeTold(t *testing.T) {

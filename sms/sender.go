@@ -377,7 +377,7 @@ func (s *Sender) planMissed(ctx context.Context, c *pbx.Call) error {
 		j.Message, j.Language, j.FreshUntil = d.Message, d.Language, c.EndedAt.Add(d.Fresh)
 		switch {
 		case d.Send:
-			j.To, j.From, j.Body, j.Segments, j.Cost, j.DueAt, j.First = c.Caller.Number, s.ways[0].From(c.Line.Number), d.Body, d.Segments, int64(d.Cost), d.DueAt.UTC(), true
+			j.From, j.Body, j.Segments, j.Cost, j.DueAt, j.First = s.ways[0].From(c.Line.Number), d.Body, d.Segments, int64(d.Cost), d.DueAt.UTC(), true
 			s.set(j, Scheduled, "", "")
 			if d.Shadow {
 				s.set(j, Shadow, "shadow", "mode is shadow: decided and recorded, not sent")
@@ -417,7 +417,7 @@ func masked(c *pbx.Call, sentence string) string {
 
 // newJob is what all jobs of a call have in common.
 func (s *Sender) newJob(tx *callerTx, c *pbx.Call, id string, d *rules.Decision) *Job {
-	return &Job{ID: id, Call: event.ID(c), Site: c.Site, Caller: tx.Key, Line: c.Line.Number, Rule: d.Rule, RulesVersion: d.RulesVersion,
+	return &Job{ID: id, Call: event.ID(c), Site: c.Site, Caller: tx.Key, To: c.Caller.Number, Line: c.Line.Number, Rule: d.Rule, RulesVersion: d.RulesVersion,
 		CallEndedAt: c.EndedAt, CreatedAt: tx.now.UTC(), Tags: d.Tags, Attestation: c.Caller.Attestation}
 }
 

@@ -293,6 +293,19 @@ func TestDecidedAgainst(t *testing.T) {
 			t.Errorf("%s: %s %q %q", why, j.Why, j.Because, j.Body)
 		}
 	}
+	// Of these, only what came too late leaves a callback.
+	var owed []string
+	for id, j := range o.all() {
+		if j.Kind == Task {
+			owed = append(owed, j.Because)
+			if j.State != Waiting || j.To != bob || j.Deadline.IsZero() {
+				t.Errorf("%s: %+v", id, j)
+			}
+		}
+	}
+	if len(owed) != 1 || !strings.Contains(owed[0], "ago") {
+		t.Errorf("owed: %q", owed)
+	}
 	// None of these has spent Bob's episode.
 	o.state(o.finish(missed(bob)), Sent)
 	if n := len(d.texts()); n != 1 {

@@ -16,18 +16,17 @@ import (
 	"textback/rules"
 )
 
-// defaultWithin is how long a callback may take that nobody set a deadline for.
-const defaultWithin = 4 * time.Hour
-
 // planBeside plans what the rule wants beside the first text: follow-ups, a
 // callback, word to staff. It happens whether a text is sent or not, once for a
-// fresh call.
+// fresh call; of a stale one the callback alone is left.
 func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Decision) {
 	base := event.CallToken(c)
 	if d.Task != nil {
 		first.TaskOwner = d.Task.Owner
 	} else if len(d.Notify) > 0 {
 		first.TaskOwner = d.Notify[0]
+	} else if d.Owed != nil {
+		first.TaskOwner = d.Owed.Owner
 	}
 	step := 2
 	for _, fu := range d.FollowUps {
@@ -39,7 +38,7 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 		}
 		j := s.newJob(tx, c, fmt.Sprintf("%s-%d", base, step), d)
 		step++
-		j.To, j.FollowUp, j.DueAt = c.Caller.Number, true, fu.DueAt.UTC()
+		j.FollowUp, j.DueAt = true, fu.DueAt.UTC()
 		j.FreshUntil = fu.DueAt.Add(d.Fresh)
 		if fu.Task != nil {
 			j.Kind, j.TaskOwner, j.Deadline = Task, fu.Task.Owner, fu.Task.Deadline.UTC()
@@ -58,8 +57,8 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 	case d.Shadow:
 	case d.Task != nil:
 		s.owe(tx, first, d.Task.Owner, d.Task.Deadline, "rule "+d.Rule+" asks for a call back")
-	case first.State == Suppressed && owes(first.Why):
-		s.owe(tx, first, "", time.Time{}, first.Because)
+	case d.Owed != nil:
+		s.owe(tx, first, "", d.Owed.Deadline, first.Because)
 	}
 	if !d.Shadow {
 		tx.tell(d.Notify, CallMissed, first)
@@ -90,7 +89,7 @@ func (s *Sender) owe(tx *callerTx, about *Job, owner string, deadline time.Time,
 		return // it was owed for this very call, and is settled
 	}
 	if deadline.IsZero() {
-		deadline = tx.now.Add(defaultWithin)
+		deadline = tx.now.Add(rules.OwedWithin)
 	}
 	t := &Job{ID: id, Kind: Task, Call: about.Call, Site: about.Site, Caller: tx.Key, To: about.To, Line: about.Line, Rule: about.Rule,
 		RulesVersion: about.RulesVersion, CallEndedAt: about.CallEndedAt, CreatedAt: tx.now.UTC(), TaskOwner: firstOf(owner, about.TaskOwner),

@@ -172,7 +172,7 @@ func (c forgetCmd) Run(ctx context.Context, con console) error {
 		case did.OptedOut:
 			fmt.Fprintln(con.out, "kept: the opt-out, as a hash; without it they would be texted again")
 		}
-		fmt.Fprintln(con.out, "not reached from here: backups, what the provider keeps, mail and webhooks to staff, and the PBX's own records")
+		fmt.Fprintln(con.out, "not reached from here: backups, the file of sms.transport: file, what the provider keeps, mail and webhooks to staff, and the PBX's own records")
 		if did.Busy > 0 {
 			fmt.Fprintf(con.out, "%d texts are with the provider or held: settle them ('textback texts --held'), then forget once more\n", did.Busy)
 			return errNotOK

@@ -354,13 +354,10 @@ func (o *office) owe(v *Verdict, who *caller, g Given, now time.Time, because st
 	} else if len(v.Decision.Notify) > 0 {
 		owner = v.Decision.Notify[0]
 	}
-	s := &Step{Kind: "owed", State: Open, DueAt: now, At: now, Because: because, Task: &rules.Task{Owner: owner, Deadline: now.Add(owedWithin)}}
+	s := &Step{Kind: "owed", State: Open, DueAt: now, At: now, Because: because, Task: &rules.Task{Owner: owner, Deadline: now.Add(rules.OwedWithin)}}
 	v.Steps = append(v.Steps, s)
 	who.open = append(who.open, &pending{step: s, verdict: v, who: who, given: g, planned: now, at: now})
 }
-
-// owedWithin is how long a callback may take that nobody set a deadline for.
-const owedWithin = 4 * time.Hour
 
 // missed decides about a missed call, as the planner does.
 func (o *office) missed(e Event, who *caller) {
@@ -417,7 +414,7 @@ func (o *office) missed(e Event, who *caller) {
 		v.Steps = append(v.Steps, s)
 		who.open = append(who.open, &pending{step: s, verdict: v, who: who, given: g, planned: now, at: now})
 	}
-	if d.Task == nil && owes(d.Suppressed) {
+	if d.Task == nil && d.Owed != nil {
 		o.owe(v, who, g, now, d.Because)
 	}
 	for _, name := range d.Notify {
