@@ -150,7 +150,7 @@ func (p *phone) call(ctx context.Context, event string, payload map[string]any) 
 }
 
 func (p *phone) Reply(ctx context.Context, m sms.Inbound) error {
-	return p.call(ctx, "sms:received", map[string]any{"messageId": "abc123", "message": m.Body, "sender": m.From, "recipient": nil, "phoneNumber": m.From,
+	return p.call(ctx, "sms:received", map[string]any{"messageId": "abc123" + m.ID, "message": m.Body, "sender": m.From, "recipient": nil, "phoneNumber": m.From,
 		"simNumber": 1, "receivedAt": "2026-11-23T18:17:16.000+07:00"})
 }
 

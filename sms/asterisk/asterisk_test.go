@@ -216,6 +216,7 @@ func TestConformance(t *testing.T) {
 	smstest.Run(t, smstest.Harness{
 		Refusals: []sms.Class{sms.Misconfigured, sms.Unauthorized, sms.Rejected, sms.Transient},
 		Fates:    []smstest.Fate{smstest.Down, smstest.TakeAndHang, smstest.TakeAndCut, smstest.Cut},
+		Again:    smstest.ByItself, // an event has no answer: the transport keeps the text
 		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 			p := newPeer(t)
 			tr, err := New(p.options())

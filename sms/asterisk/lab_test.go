@@ -161,6 +161,7 @@ func TestThroughARI(t *testing.T) {
 			o := newOffice(t, v, carrierAddress)
 			smstest.Run(t, smstest.Harness{
 				Fates: []smstest.Fate{smstest.Down},
+				Again: smstest.ByItself,
 				New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 					o.Do(smstest.Order{Fate: smstest.Take})
 					o.mu.Lock()

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf16"
 
 	"textback/rules/gsm7"
 )
@@ -155,6 +156,10 @@ func (e *Emulator) path(of string) string {
 	return "/2010-04-01/Accounts/" + e.AccountSID + "/" + of + ".json"
 }
 
+// maxBody is how long a text may be, in characters, of which emoji count as two
+// (the provider's page on error 21617).
+const maxBody = 1600
+
 func (e *Emulator) submit(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
 		refuse(w, http.StatusBadRequest, 20001)
@@ -169,6 +174,10 @@ func (e *Emulator) submit(w http.ResponseWriter, r *http.Request) {
 			refuse(w, http.StatusBadRequest, need.code)
 			return
 		}
+	}
+	if len(utf16.Encode([]rune(f.Get("Body")))) > maxBody {
+		refuse(w, http.StatusBadRequest, 21617)
+		return
 	}
 	t := &Text{From: f.Get("From"), Service: f.Get("MessagingServiceSid"), To: f.Get("To"), Body: f.Get("Body"), At: time.Now(),
 		StatusCallback: f.Get("StatusCallback"), Status: "delivered"}

@@ -156,6 +156,7 @@ func TestKannel(t *testing.T) {
 	smstest.Run(t, smstest.Harness{
 		Refusals: []sms.Class{sms.Transient, sms.Unauthorized, sms.Misconfigured},
 		Fates:    everyFate,
+		Again:    smstest.ByItself, // Kannel calls again until it is answered with 200
 		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 			l := newLine(t, k)
 			tr, err := New(account("kannel", l.URL, k.hook))

@@ -144,7 +144,9 @@ func TestThroughAsterisk(t *testing.T) {
 			o := newOffice(t, v)
 			smstest.Run(t, smstest.Harness{
 				Refusals: []sms.Class{sms.Rejected},
+				Spare:    true,
 				Fates:    []smstest.Fate{smstest.Down},
+				Again:    smstest.Never, // Asterisk has told the carrier that it took the text, and does not try again
 				New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 					o.t = t
 					o.Do(smstest.Order{Fate: smstest.Take})

@@ -450,7 +450,7 @@ func TestConformance(t *testing.T) {
 			}
 			t.Run(fmt.Sprintf("%s receipts %v", network, receipts), func(t *testing.T) {
 				t.Parallel()
-				h := smstest.Harness{Refusals: all, Fates: []smstest.Fate{smstest.Down, smstest.TakeAndHang, smstest.Cut}}
+				h := smstest.Harness{Refusals: all, Spare: true, Fates: []smstest.Fate{smstest.Down, smstest.TakeAndHang, smstest.Cut}}
 				if network != UDP {
 					h.Fates = append(h.Fates, smstest.TakeAndCut)
 				}

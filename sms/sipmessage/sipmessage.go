@@ -263,8 +263,8 @@ func (t *Transport) Traits() sms.Traits {
 		Replies:       sms.NoReplies,
 		Receipts:      t.opt.Notifications,
 		RatePerSecond: t.opt.RatePerSecond,
-		// About 530 bytes are heads that are there at once; a segment of GSM-7 is 153 of them.
-		MaxSegments: max(1, (t.opt.MaxSize-530-t.toCome(t.opt.User != ""))/153),
+		// The limit is one of bytes; a segment of GSM-7 is 153 of them.
+		MaxSegments: max(1, (t.opt.MaxSize-t.heads())/153),
 	}
 	if t.opt.Listen != "" || t.opt.Register {
 		tr.Replies = sms.BySession
@@ -341,8 +341,30 @@ func (t *Transport) stayAway() time.Duration {
 	return t.away.Sub(t.opt.Now())
 }
 
-// request builds the MESSAGE, without Via.
+// heads is how many bytes a request has beside the words, with the longest Call-ID that we
+// make, and the answer to a challenge where we can give one.
+func (t *Transport) heads() int {
+	// An id that must be hashed; the three bytes of words stand for the digits that Content-Length gains.
+	req, err := t.build(sms.Message{ID: "?", From: "+12125550100", To: "+12025550143", Body: "xxx"})
+	if err != nil {
+		return 0 // there is no sender: nothing goes out at all
+	}
+	return len(req.String()) + t.toCome(t.opt.User != "")
+}
+
+// request builds the MESSAGE, without Via, and refuses one that is too long.
 func (t *Transport) request(m sms.Message) (*sip.Request, error) {
+	req, err := t.build(m)
+	if err != nil {
+		return nil, err
+	}
+	if size := len(req.String()) + t.toCome(t.challenged.Load()); size > t.opt.MaxSize {
+		return nil, failure(sms.Rejected, 0, fmt.Errorf("the text makes a request of %d bytes; %d are allowed (RFC 3428, 8)", size, t.opt.MaxSize))
+	}
+	return req, nil
+}
+
+func (t *Transport) build(m sms.Message) (*sip.Request, error) {
 	from := m.From
 	if from == "" || t.opt.FromUser {
 		from = t.opt.User
@@ -368,9 +390,6 @@ func (t *Transport) request(m sms.Message) (*sip.Request, error) {
 	} else {
 		req.AppendHeader(sip.NewHeader("Content-Type", "text/plain;charset=UTF-8"))
 		req.SetBody([]byte(m.Body))
-	}
-	if size := len(req.String()) + t.toCome(t.challenged.Load()); size > t.opt.MaxSize {
-		return nil, failure(sms.Rejected, 0, fmt.Errorf("the text makes a request of %d bytes; %d are allowed (RFC 3428, 8)", size, t.opt.MaxSize))
 	}
 	return req, nil
 }

@@ -251,7 +251,7 @@ func TestSuiteNPM(t *testing.T) {
 		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 			p := x.listen(t, nil)
 			opt := options(t, p.addr())
-			opt.Codes = vendor
+			opt.Codes, opt.MaxSegments = vendor, 3
 			return transport(t, opt), p
 		},
 		Refusals: []sms.Class{sms.Throttled, sms.Transient, sms.Invalid, sms.Misconfigured, sms.Rejected, sms.Unauthorized, sms.OptedOut},

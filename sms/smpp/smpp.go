@@ -111,7 +111,7 @@ type Options struct {
 
 	Window      int     // submits without a response at most; zero is 10
 	Rate        float64 // declared as Traits.RatePerSecond
-	MaxSegments int     // declared as Traits.MaxSegments
+	MaxSegments int     // a longer text is refused unsent; declared as Traits.MaxSegments; zero is no limit but the protocol's 255
 
 	ConnectTimeout time.Duration // to a bound session; zero is 10 s
 	AnswerTimeout  time.Duration // for the response to a submit; zero is 30 s
@@ -387,6 +387,9 @@ func (t *Transport) compose(m sms.Message) (bodies [][]byte, segments int, err e
 	segments = len(texts)
 	if segments > 255 {
 		return nil, 0, failure(sms.Rejected, "", errors.New("submit: the text needs more than 255 segments"))
+	}
+	if most := t.opt.MaxSegments; most > 0 && segments > most {
+		return nil, 0, failure(sms.Rejected, "", fmt.Errorf("submit: the text has %d segments, and %d is the most this way", segments, most))
 	}
 	if segments == 1 {
 		base.Short = encode(nil, m.Body)

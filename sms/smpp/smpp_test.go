@@ -220,7 +220,7 @@ func TestSuite(t *testing.T) {
 				New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 					p := newPeer(t)
 					opt := options(t, p.Addr())
-					opt.Codes, opt.Long, opt.Reference = vendor, long, long == BySAR
+					opt.Codes, opt.Long, opt.Reference, opt.MaxSegments = vendor, long, long == BySAR, 3
 					return transport(t, opt), p
 				},
 				Refusals: []sms.Class{sms.Throttled, sms.Transient, sms.Invalid, sms.Misconfigured, sms.Rejected, sms.Unauthorized,
@@ -228,6 +228,37 @@ func TestSuite(t *testing.T) {
 				Fates: []smstest.Fate{smstest.Down, smstest.TakeAndHang, smstest.TakeAndCut, smstest.Cut},
 			})
 		})
+	}
+}
+
+// What has more segments than the account allows is refused before the session is
+// asked for, counted as it would be written.
+func TestMaxSegments(t *testing.T) {
+	s := listen(t)
+	for _, long := range []LongWay{ByUDH, BySAR, ByPayload} {
+		for _, latin1 := range []bool{false, true} {
+			opt := options(t, s.Addr())
+			opt.Long, opt.Latin1, opt.MaxSegments = long, latin1, 2
+			tr := transport(t, opt)
+			for body, class := range map[string]sms.Class{
+				strings.Repeat("x", 2*153):                  sms.Transient, // there is no session yet
+				strings.Repeat("x", 2*153+1):                sms.Rejected,
+				strings.Repeat("я", 2*67+1):                 sms.Rejected,
+				"€" + strings.Repeat("x", 2*153-2):          map[bool]sms.Class{false: sms.Transient, true: sms.Rejected}[latin1], // UCS-2 where the alphabet has none
+				strings.Repeat("0123456789", 255*153/10+16): sms.Rejected,
+			} {
+				if _, err := tr.Submit(t.Context(), message(body)); sms.ClassOf(err) != class {
+					t.Errorf("%s, Latin-1 %v, %d bytes: %v, want %s", long, latin1, len(body), err, class)
+				}
+			}
+			keep(t, tr, &inbox{})
+			if _, err := tr.Submit(t.Context(), message(strings.Repeat("y", 2*153+1))); sms.ClassOf(err) != sms.Rejected {
+				t.Errorf("%s with a session: %v", long, err)
+			}
+		}
+	}
+	if n := s.Seen(); n != 0 {
+		t.Errorf("%d submits", n)
 	}
 }
 

@@ -1,7 +1,9 @@
 // Package smstest is in charge of the one suite that every transport passes: a
-// text is taken, refused in each class, throttled, lost before and after bytes
-// have left; receipts, replies and STOP come back; long texts and emoji arrive as
-// they were written; a broken connection heals.
+// text is taken, refused in each class, throttled, too long, lost before and after
+// bytes have left; receipts, replies and STOP come back, and come again when they could
+// not be stored; long texts and emoji arrive as they were written; a broken
+// connection heals. A case that a transport cannot have is not run, so that what
+// is counted is what was proved.
 //
 // A transport's tests give the suite a Harness: how to make the transport, and a
 // Peer that plays the provider. The Peer is the transport's own emulator, or a
@@ -66,6 +68,19 @@ type Reporter interface {
 // A Dropper is a Peer that can break every connection there is.
 type Dropper interface{ Drop() }
 
+// Again is how a reply comes a second time that could not be stored the first time.
+type Again string
+
+const (
+	// Offered: the transport has the peer know, so that Reply is an error, and the peer
+	// offers the same text again.
+	Offered Again = ""
+	// ByItself: Reply cannot tell. The text waits, and comes without being offered.
+	ByItself Again = "by itself"
+	// Never: what stands between drops it, and this case is not run.
+	Never Again = "never"
+)
+
 // A Harness is one transport under test.
 type Harness struct {
 	// New makes a transport and its peer, which end with t. Timeouts should be set
@@ -76,9 +91,16 @@ type Harness struct {
 	// Refusals are the classes that the peer can refuse in. They should be all
 	// that the protocol can express.
 	Refusals []sms.Class
+	// RefusedLater are those in which it refuses what Submit has handed over: a receipt tells.
+	RefusedLater []sms.Class
 	// Fates are those, beside Take and Refuse, that the protocol can meet.
 	// Hanging and cutting ones must come out Ambiguous.
 	Fates []Fate
+	// Spare says that a text of one segment more than declared may still go out,
+	// because the limit is one of bytes: two more may not.
+	Spare bool
+	// Again is what becomes of replies that could not be stored.
+	Again Again
 	// NoEmoji says why the other side cannot carry characters outside the BMP.
 	NoEmoji string
 }
@@ -87,6 +109,7 @@ type Harness struct {
 type inbox struct {
 	mu       sync.Mutex
 	refuse   bool
+	refused  []sms.Inbound
 	inbound  []sms.Inbound
 	receipts []sms.DeliveryReceipt
 }
@@ -97,6 +120,7 @@ func (b *inbox) Received(_ context.Context, m sms.Inbound) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.refuse {
+		b.refused = append(b.refused, m)
 		return errFull
 	}
 	b.inbound = append(b.inbound, m)
@@ -111,6 +135,14 @@ func (b *inbox) Receipt(_ context.Context, r sms.DeliveryReceipt) error {
 	}
 	b.receipts = append(b.receipts, r)
 	return nil
+}
+
+// full makes it refuse, or take again, and returns what it has refused.
+func (b *inbox) full(yes bool) []sms.Inbound {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refuse = yes
+	return slices.Clone(b.refused)
 }
 
 func (b *inbox) got() ([]sms.Inbound, []sms.DeliveryReceipt) {
@@ -138,7 +170,7 @@ var words = map[string]string{
 	"escape at the end": strings.Repeat("x", 152) + "€" + strings.Repeat("y", 20),
 }
 
-// Run runs the whole suite.
+// Run runs the cases that the transport can have.
 func Run(t *testing.T, h Harness) {
 	if h.From == "" {
 		h.From = "+12125550100"
@@ -146,13 +178,38 @@ func Run(t *testing.T, h Harness) {
 	if h.To == "" {
 		h.To = "+12025550143"
 	}
-	t.Run("traits", func(t *testing.T) { h.traits(t) })
-	t.Run("taken", func(t *testing.T) { h.taken(t) })
-	t.Run("refused", func(t *testing.T) { h.refused(t) })
-	t.Run("lost", func(t *testing.T) { h.lost(t) })
-	t.Run("receipt", func(t *testing.T) { h.receipt(t) })
-	t.Run("reply", func(t *testing.T) { h.reply(t) })
-	t.Run("reconnect", func(t *testing.T) { h.reconnect(t) })
+	// What there is to try shows in a transport that is made and never runs.
+	tr, p := h.New(t)
+	_, replies := p.(Replier)
+	_, reports := p.(Reporter)
+	_, drops := p.(Dropper)
+	for _, c := range []struct {
+		name string
+		has  bool
+		run  func(*testing.T)
+	}{
+		{"traits", true, h.traits},
+		{"taken", true, h.taken},
+		{"oversized", most(tr) > 0, h.oversized},
+		{"refused", len(h.Refusals)+len(h.RefusedLater) > 0, h.refused},
+		{"lost", len(h.Fates) > 0, h.lost},
+		{"receipt", reports, h.receipt},
+		{"reply", replies, h.reply},
+		{"again", replies && h.Again != Never, h.again},
+		{"reconnect", drops, h.reconnect},
+	} {
+		if c.has {
+			t.Run(c.name, c.run)
+		}
+	}
+}
+
+// most is how many segments a text may have; 0: there is no limit.
+func most(tr sms.Transport) int {
+	if d, ok := tr.(sms.Declarer); ok {
+		return d.Traits().MaxSegments
+	}
+	return 0
 }
 
 // begin makes a running transport.
@@ -246,12 +303,11 @@ func (h *Harness) taken(t *testing.T) {
 			continue
 		}
 		r, err := h.submit(t, tr, h.message("job-"+strings.ReplaceAll(name, " ", "-"), body))
-		if d, ok := tr.(sms.Declarer); ok {
-			if n, _ := gsm7.Segments(body); d.Traits().MaxSegments > 0 && n > d.Traits().MaxSegments {
-				// Too long for this way: refused definitely, and nothing of it goes out.
-				if class := sms.ClassOf(err); err == nil || class == sms.Ambiguous || class.Retryable() || len(p.Taken()) != len(want) {
-					t.Errorf("%s: %d segments of at most %d: %v, %d taken", name, n, d.Traits().MaxSegments, err, len(p.Taken())-len(want))
-				}
+		if n, _ := gsm7.Segments(body); most(tr) > 0 && n > most(tr) {
+			if !definite(err) && !(h.Spare && err == nil) || err != nil && len(p.Taken()) != len(want) {
+				t.Errorf("%s: %d segments of at most %d: %v, %d taken", name, n, most(tr), err, len(p.Taken())-len(want))
+			}
+			if err != nil {
 				continue
 			}
 		}
@@ -272,6 +328,53 @@ func (h *Harness) taken(t *testing.T) {
 		if last.From != "" && digits(last.From) != digits(h.From) {
 			t.Errorf("%s: from %s, want %s", name, last.From, h.From)
 		}
+	}
+}
+
+// definite reports whether err says that nothing was taken, and that another attempt is in vain.
+func definite(err error) bool {
+	class := sms.ClassOf(err)
+	return err != nil && class != sms.Ambiguous && !class.Retryable()
+}
+
+// oversized: as many segments as the transport declares go out, and one more does not.
+func (h *Harness) oversized(t *testing.T) {
+	tr, p, _ := h.begin(t)
+	full := func(segments int) string {
+		size := 153
+		if segments == 1 {
+			size = 160
+		}
+		body := strings.Repeat("0123456789 ", segments*size/11+1)[:segments*size]
+		if n, _ := gsm7.Segments(body); n != segments {
+			t.Fatalf("%d segments, want %d", n, segments)
+		}
+		return body
+	}
+	if _, err := h.submit(t, tr, h.message("before", "before")); err != nil {
+		t.Fatal(err)
+	}
+	n := most(tr) // now that it knows its peer
+	if _, err := h.submit(t, tr, h.message("fits", full(n))); err != nil {
+		t.Fatalf("%d segments, as many as it declares: %v", n, err)
+	}
+	until(t, "what fits is taken", func() bool { return len(p.Taken()) == 2 })
+	long := n + 1
+	if h.Spare {
+		long++
+	}
+	_, err := h.submit(t, tr, h.message("too-long", full(long)))
+	if !definite(err) {
+		t.Fatalf("%d segments of at most %d: %v, want a definite refusal", long, n, err)
+	}
+	h.discreet(t, err)
+	// Nothing of it comes behind the next text either.
+	if _, err := h.submit(t, tr, h.message("after", "after")); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the next is taken", func() bool { return len(p.Taken()) > 2 })
+	if got := p.Taken(); len(got) != 3 || got[1].Body != full(n) || got[2].Body != "after" {
+		t.Errorf("taken: %q", got)
 	}
 }
 
@@ -300,6 +403,30 @@ func (h *Harness) refused(t *testing.T) {
 				t.Errorf("refused and taken: %v", got)
 			}
 		})
+	}
+	for _, class := range h.RefusedLater {
+		t.Run("later, "+string(class), func(t *testing.T) { h.refusedLater(t, class) })
+	}
+}
+
+func (h *Harness) refusedLater(t *testing.T, class sms.Class) {
+	tr, p, in := h.begin(t)
+	p.Do(Order{Fate: Refuse, Class: class})
+	if _, err := h.submit(t, tr, h.message("refused", "refused")); err != nil {
+		t.Fatal(err)
+	}
+	var last sms.DeliveryReceipt
+	until(t, "a receipt of what was refused", func() bool {
+		if _, all := in.got(); len(all) > 0 {
+			last = all[len(all)-1]
+		}
+		return last.MessageID == "refused" && last.Delivery == sms.Undelivered
+	})
+	if last.Class != class {
+		t.Errorf("%+v, want class %s", last, class)
+	}
+	if got := p.Taken(); len(got) != 0 {
+		t.Errorf("refused and taken: %v", got)
 	}
 }
 
@@ -354,11 +481,7 @@ func (h *Harness) lost(t *testing.T) {
 
 func (h *Harness) receipt(t *testing.T) {
 	tr, p, in := h.begin(t)
-	rep, ok := p.(Reporter)
-	if !ok {
-		t.Log("no receipts in this protocol")
-		return
-	}
+	rep := p.(Reporter)
 	r, err := h.submit(t, tr, h.message("receipt-1", "tell me"))
 	if err != nil {
 		t.Fatal(err)
@@ -390,14 +513,11 @@ func (h *Harness) receipt(t *testing.T) {
 
 func (h *Harness) reply(t *testing.T) {
 	tr, p, in := h.begin(t)
-	rep, ok := p.(Replier)
-	if !ok {
-		t.Log("no way in")
-		return
-	}
+	rep := p.(Replier)
 	if _, err := h.submit(t, tr, h.message("before", "before")); err != nil {
 		t.Fatal(err)
 	}
+	ids := map[string]bool{}
 	for i, body := range []string{"STOP", "Yes please, call me at 5 + 30 min & thanks", "Grüße [ok] 5€", "d'accord 😀", strings.Repeat("a long answer ", 20) + "end"} {
 		if h.NoEmoji != "" && strings.ContainsFunc(body, func(r rune) bool { return r > 0xffff }) {
 			continue
@@ -413,34 +533,48 @@ func (h *Harness) reply(t *testing.T) {
 		if got.Body != body || got.From != h.To || got.To != "" && digits(got.To) != digits(h.From) {
 			t.Errorf("%+v, want %+v", got, m)
 		}
+		if got.ID != "" && ids[got.ID] {
+			t.Errorf("two texts with the id %q", got.ID)
+		}
+		ids[got.ID] = true
 	}
-	// What could not be stored comes again, and is told apart by the same id.
-	in.mu.Lock()
-	in.refuse = true
-	in.mu.Unlock()
+}
+
+// again: what could not be stored is not answered as if it were, comes again, and
+// is told apart by the same id.
+func (h *Harness) again(t *testing.T) {
+	tr, p, in := h.begin(t)
+	rep := p.(Replier)
+	if _, err := h.submit(t, tr, h.message("before", "before")); err != nil {
+		t.Fatal(err)
+	}
+	in.full(true)
 	m := sms.Inbound{ID: "again", From: h.To, To: h.From, Body: "once more"}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	_ = rep.Reply(ctx, m)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	err := rep.Reply(ctx, m)
 	cancel()
-	in.mu.Lock()
-	in.refuse = false
-	in.mu.Unlock()
-	before, _ := in.got()
-	_ = rep.Reply(t.Context(), m)
-	until(t, "the reply that could not be stored at first", func() bool { now, _ := in.got(); return len(now) > len(before) })
+	if (err != nil) != (h.Again == Offered) {
+		t.Fatalf("a reply that could not be stored: the peer is told %v", err)
+	}
+	until(t, "the reply is refused", func() bool { return len(in.full(true)) > 0 })
+	refused := in.full(false)
+	if h.Again == Offered {
+		if err := rep.Reply(t.Context(), m); err != nil {
+			t.Fatalf("offered again: %v", err)
+		}
+	}
+	until(t, "the reply that could not be stored at first", func() bool { now, _ := in.got(); return len(now) > 0 })
 	now, _ := in.got()
-	if got := now[len(before)]; got.Body != m.Body || got.From != m.From {
-		t.Errorf("%+v, want %+v", got, m)
+	for _, got := range append(refused, now...) {
+		if got.Body != m.Body || got.From != m.From || got.ID != now[0].ID {
+			t.Errorf("%+v, want %+v with the id %q", got, m, now[0].ID)
+		}
 	}
 }
 
 func (h *Harness) reconnect(t *testing.T) {
 	tr, p, _ := h.begin(t)
-	d, ok := p.(Dropper)
-	if !ok {
-		t.Log("nothing to break")
-		return
-	}
+	d := p.(Dropper)
 	for i := range 3 {
 		id := fmt.Sprintf("round-%d", i)
 		if _, err := h.submit(t, tr, h.message(id, id)); err != nil {

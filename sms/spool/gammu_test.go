@@ -70,7 +70,12 @@ func newGammu(t *testing.T, opt *Options, inbox string) *gammuPeer {
 	return &gammuPeer{t: t, opt: *opt, dir: dir}
 }
 
-func (p *gammuPeer) Do(smstest.Order) {}
+// Do knows one order: the dummy phone takes everything.
+func (p *gammuPeer) Do(o smstest.Order) {
+	if o.Fate == smstest.Refuse {
+		gone(p.t, p.opt)
+	}
+}
 
 // Taken are the files that gammu-smsd has sent.
 func (p *gammuPeer) Taken() (taken []sms.Message) {
@@ -126,12 +131,16 @@ func (p *gammuPeer) Reply(_ context.Context, m sms.Inbound) error {
 func TestGammuSuite(t *testing.T) {
 	t.Parallel()
 	program(t, "gammu-smsd", "gammu-smsd")
-	smstest.Run(t, smstest.Harness{New: func(t *testing.T) (sms.Transport, smstest.Peer) {
-		opt := folders(t, Gammu)
-		opt.Sent, opt.Failed = "", "" // sent and failed is all that this kind tells: see TestGammuFates
-		p := newGammu(t, &opt, "detail")
-		return open(t, opt), p
-	}})
+	smstest.Run(t, smstest.Harness{
+		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
+			opt := folders(t, Gammu)
+			opt.Sent, opt.Failed = "", "" // sent and failed is all that this kind tells: see TestGammuFates
+			p := newGammu(t, &opt, "detail")
+			return open(t, opt), p
+		},
+		Refusals: []sms.Class{sms.Misconfigured},
+		Again:    smstest.ByItself, // the file stays where it is
+	})
 }
 
 // Each way in which gammu-smsd writes what it receives.

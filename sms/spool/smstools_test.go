@@ -152,7 +152,36 @@ status_signal_quality = no
 }
 
 // smsdPeer is a real smsd with a modem behind it.
-type smsdPeer struct{ *modem }
+type smsdPeer struct {
+	*modem
+	t   *testing.T
+	opt Options
+}
+
+// cmsOf is what the modem says to refuse in a class.
+var cmsOf = map[sms.Class]int{sms.Rejected: 21, sms.Throttled: 42}
+
+// Do also takes the directory away from us, which is not the modem's to do.
+func (p smsdPeer) Do(o smstest.Order) {
+	if o.Fate == smstest.Refuse && o.Class == sms.Misconfigured {
+		gone(p.t, p.opt)
+		return
+	}
+	p.modem.Do(o)
+	if o.Fate == smstest.Refuse {
+		p.mu.Lock()
+		p.refuse = cmsOf[o.Class]
+		p.mu.Unlock()
+	}
+}
+
+// gone takes the outgoing directory away, as a mount that is missing.
+func gone(t *testing.T, opt Options) {
+	t.Helper()
+	if err := os.Rename(opt.Outgoing, opt.Outgoing+"-gone"); err != nil {
+		t.Fatal(err)
+	}
+}
 
 func (p smsdPeer) Reply(_ context.Context, m sms.Inbound) error {
 	p.deliver(m.From, m.Body)
@@ -168,13 +197,18 @@ func (p smsdPeer) Report(_ context.Context, n int, d sms.Delivery, _ sms.Class) 
 func TestSmstoolsSuite(t *testing.T) {
 	t.Parallel()
 	program(t, "smsd", "smstools")
-	smstest.Run(t, smstest.Harness{New: func(t *testing.T) (sms.Transport, smstest.Peer) {
-		m := newModem(t)
-		opt := folders(t, Smstools)
-		opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-		smsd(t, &opt, m)
-		return open(t, opt), smsdPeer{m}
-	}})
+	smstest.Run(t, smstest.Harness{
+		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
+			m := newModem(t)
+			opt := folders(t, Smstools)
+			opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+			smsd(t, &opt, m)
+			return open(t, opt), smsdPeer{m, t, opt}
+		},
+		Refusals:     []sms.Class{sms.Misconfigured},
+		RefusedLater: []sms.Class{sms.Rejected, sms.Throttled}, // and Invalid in TestSmsdOnce
+		Again:        smstest.ByItself,                         // the file stays where it is
+	})
 }
 
 // wait waits for a condition.

@@ -53,6 +53,12 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(404)
 		return
 	}
+	// The provider's guide to long texts: this is the answer where its profile does not cut them itself.
+	if n, _ := gsm7.Segments(s.Text); n > 10 {
+		w.WriteHeader(400)
+		fmt.Fprint(w, refusal("40302", "Message too large"))
+		return
+	}
 	order, id := p.Order(), ""
 	p.mu.Lock()
 	if order.Fate == smstest.Take || order.Fate == "" || order.Fate == smstest.TakeAndHang || order.Fate == smstest.TakeAndCut {
