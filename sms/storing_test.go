@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -33,10 +34,10 @@ func (l *logged) String() string {
 func TestUnstoredIsSeen(t *testing.T) {
 	o := open(t, t.TempDir())
 	var log logged
-	var late time.Duration
+	var late atomic.Int64 // how far the sender's clock is ahead
 	s := o.sender("1s", &desk{}, func(opt *SenderOptions) {
 		opt.Log = slog.New(slog.NewTextHandler(&log, nil))
-		opt.Now = func() time.Time { return time.Now().Add(late) }
+		opt.Now = func() time.Time { return time.Now().Add(time.Duration(late.Load())) }
 	})
 	in := s.Inbox("smpp", Traits{})
 	path := filepath.Join(o.dir, optOutsFile)
@@ -93,13 +94,13 @@ func TestUnstoredIsSeen(t *testing.T) {
 	}
 	see("a receipt", false, 2, 1)
 	// Its provider gives up: the next that is stored shows that all is well.
-	late = 2 * offeredAgain
+	late.Store(int64(2 * offeredAgain))
 	o.give(in, reply)
 	see("given up", true, 2, 2)
 	if in.Receipt(short, receipt) == nil {
 		t.Fatal("stored in no time")
 	}
 	see("again", false, 3, 2)
-	late += 2 * unstoredKnown // and nothing comes any more
+	late.Add(int64(2 * unstoredKnown)) // and nothing comes any more
 	see("long ago", true, 3, 2)
 }
