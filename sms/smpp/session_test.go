@@ -273,23 +273,29 @@ func TestDisowned(t *testing.T) {
 // refusals, and nothing is left unknown.
 func TestDisownedWithOthersUnderWay(t *testing.T) {
 	s := listen(t)
-	first := make(chan struct{})
+	both, first := make(chan struct{}), make(chan struct{})
 	s.Behave = func(_ pdu.Message, n int) smsc.Behaviour {
-		if n == 2 {
+		switch n {
+		case 1:
+			<-both
+		case 2:
 			<-first
+		default:
+			return smsc.Accept
 		}
-		if n <= 2 {
-			return smsc.Refuse(pdu.WrongBindState)
-		}
-		return smsc.Accept
+		return smsc.Refuse(pdu.WrongBindState)
 	}
 	tr := transport(t, options(t, s.Addr()))
 	keep(t, tr, &inbox{})
+	tr.mu.Lock()
+	x := tr.session
+	tr.mu.Unlock()
 	done := make(chan error, 2)
 	for range 2 {
 		go func() { _, err := tr.Submit(t.Context(), message("hi")); done <- err }()
 	}
-	until(t, "both are there", func() bool { return s.Seen() == 2 })
+	until(t, "both are under way", func() bool { x.mu.Lock(); defer x.mu.Unlock(); return len(x.waiting) == 2 })
+	close(both)
 	for i := range 2 {
 		if err := <-done; sms.ClassOf(err) != sms.Transient {
 			t.Error(err)
