@@ -44,6 +44,12 @@ func Waits(suppressed string) bool {
 	return suppressed == OnLine || suppressed == BudgetMinute || suppressed == Breaker
 }
 
+// Late tells whether a text that could not leave for this reason leaves the office with a
+// callback: the caller was to be texted, and nothing is wrong with them.
+func Late(suppressed string) bool {
+	return suppressed == Stale || suppressed == BudgetDay || suppressed == BudgetMoney
+}
+
 // A Decision is what becomes of one call, and why. Its explanation (Steps,
 // Guards) is worded when somebody asks for it, so the call that was decided about
 // must stay as it was.

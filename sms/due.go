@@ -135,7 +135,7 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	}
 	// On a line now? Asked first; then every call that had ended by then must have
 	// been planned, so that a call that got through cannot fall between the two.
-	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
+	f := j.facts()
 	if j.Kind == Text { // what answers a keyword, or goes to staff, is about no call
 		var err error
 		if f.OnLine, err = s.onLine(ctx, j); err != nil {
@@ -175,17 +175,7 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 		s.set(j, Shadow, "shadow", "mode has become shadow: not sent")
 		return nil, s.finish(ctx, j, jseq)
 	}
-	why, because := "", ""
-	switch j.Kind {
-	case Text:
-		why, because = s.opt.Rules().Recheck(f, now)
-	case Answer: // it is asked for
-		why, because = j.recheckAnswer(f.OptedOut, now)
-	case Notice:
-		if f.OptedOut {
-			why, because = rules.SaidStop, "whoever has this number has said stop"
-		}
-	}
+	why, because := s.recheck(j, f, now)
 	if why == "" && now.After(j.FreshUntil) {
 		why, because = rules.Stale, "it is too late for it"
 	}
@@ -253,6 +243,19 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	return w, nil
 }
 
+// recheck asks what stands against handing j over, as its kind wants.
+func (s *Sender) recheck(j *Job, f rules.Facts, now time.Time) (why, because string) {
+	switch {
+	case j.Kind == Text:
+		return s.opt.Rules().Recheck(f, now)
+	case j.Kind == Answer: // it is asked for
+		return j.recheckAnswer(f.OptedOut, now)
+	case j.Kind == Notice && f.OptedOut:
+		return rules.SaidStop, "whoever has this number has said stop"
+	}
+	return "", ""
+}
+
 // spread keeps jobs that wait for the same thing from looking all at once.
 func spread(d time.Duration) time.Duration { return d + rand.N(d) }
 
@@ -308,6 +311,11 @@ func (s *Sender) leads(ctx context.Context, j *Job) (why, because string, err er
 
 // firstID is the id of the first text of the call that job id belongs to.
 func firstID(id string) string { return id[:strings.LastIndexByte(id, '-')+1] + "1" }
+
+// facts are what a due job tells the guards by itself.
+func (j *Job) facts() rules.Facts {
+	return rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
+}
 
 // call is what the guards must know of a planned job's call.
 func (j *Job) call() *pbx.Call {
@@ -535,7 +543,7 @@ func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 	if s.opt.Now().After(j.FreshUntil) {
 		return s.ask(ctx, j, w, "its fate was not known before it became stale")
 	}
-	f := rules.Facts{Call: j.call(), Text: &rules.DueText{FollowUp: j.FollowUp, DueAt: j.DueAt, PlannedAt: j.CreatedAt, Segments: j.Segments}}
+	f := j.facts()
 	if j.Kind == Text {
 		var err error
 		if f.OnLine, err = s.onLine(ctx, j); err != nil {
@@ -554,17 +562,7 @@ func (s *Sender) again(ctx context.Context, j *Job, w *Way, jseq uint64) error {
 		return err
 	}
 	f.Spent, f.Down = rules.Spent{}, "" // it is counted, and it is this way that must answer
-	why, because := "", ""
-	switch j.Kind {
-	case Text:
-		why, because = s.opt.Rules().Recheck(f, tx.now)
-	case Answer:
-		why, because = j.recheckAnswer(f.OptedOut, tx.now)
-	case Notice:
-		if f.OptedOut {
-			why, because = rules.SaidStop, "whoever has this number has said stop"
-		}
-	}
+	why, because := s.recheck(j, f, tx.now)
 	switch {
 	case rules.Waits(why):
 		return errAgain{lookAgain}
@@ -603,7 +601,7 @@ func (s *Sender) store(j *Job, attempt int, optedOut bool) error {
 	// On the list before the job is settled: nothing asks about it again after that.
 	for pause := 50 * time.Millisecond; optedOut; pause = min(2*pause, 2*time.Second) {
 		octx, cancel := context.WithTimeout(s.quit, requestTime)
-		err := s.opt.OptOuts.set(octx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To})
+		err := s.carrierStop(octx, j)
 		cancel()
 		if err == nil {
 			break
@@ -671,7 +669,7 @@ func (s *Sender) finish(ctx context.Context, j *Job, jseq uint64) error {
 		if t.State == Scheduled {
 			tx.also = append(tx.also, wakeAt(t, tx.now))
 		}
-		late := t.State == Failed && t.Why != string(OptedOut) || t.State == Cancelled && (t.Why == rules.Stale || owes(t.Why))
+		late := t.State == Failed && t.Why != string(OptedOut) || t.State == Cancelled && rules.Late(t.Why)
 		if t.Kind == Text && !t.FollowUp && late && !tx.reached(t) {
 			s.owe(tx, t, "", time.Time{}, "no text could be sent: "+t.Because)
 		}

@@ -1,6 +1,7 @@
 package sms
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -269,7 +270,7 @@ func (b *inbox) take(tx *callerTx, r Reply) (as string, err error) {
 	} else if known == takesNoTexts {
 		known, c.Machine, c.MachineTill = "", "", time.Time{} // it has just written one
 	}
-	r.Machine = orElse(r.Machine, known)
+	r.Machine = cmp.Or(r.Machine, known)
 	if c.KnownSince.IsZero() {
 		c.KnownSince = r.ReceivedAt
 	}
@@ -404,13 +405,6 @@ func (j *Job) recheckAnswer(optedOut bool, now time.Time) (why, because string) 
 		return rules.Replied, "the caller is welcome again since"
 	}
 	return "", ""
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // cleanBody makes of what a provider passed on what can be stored and shown:

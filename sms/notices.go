@@ -1,6 +1,7 @@
 package sms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -376,7 +377,7 @@ func (s *Sender) intoDigest(ctx context.Context, j *Job, jseq uint64, key string
 
 // wording says what a job is to staff.
 func (j *Job) wording(what Word, zone *time.Location) wording {
-	who, line := orElse(j.To, "a caller who shows no number"), ""
+	who, line := cmp.Or(j.To, "a caller who shows no number"), ""
 	if j.Line != "" {
 		line = " on " + j.Line
 	}
@@ -422,7 +423,7 @@ func (j *Job) wording(what Word, zone *time.Location) wording {
 // word says what a text that arrived is to staff.
 func (r *Reply) word(as string) wording {
 	w := wording{word: ReplyCame, about: r.ID, number: r.From, line: r.To, caller: r.Caller}
-	who := orElse(r.From, "somebody who shows no number")
+	who := cmp.Or(r.From, "somebody who shows no number")
 	words := r.Body
 	if r.Media > 0 {
 		words = strings.TrimSpace(words + fmt.Sprintf("\n[%d pictures or files]", r.Media))

@@ -1,6 +1,7 @@
 package sms
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -99,6 +100,11 @@ func (j *Job) isAbout(transport string, r *DeliveryReceipt) bool {
 	return j.Attempt <= 1 || r.ProviderID == "" || j.ProviderID == "" || r.ProviderID == j.ProviderID
 }
 
+// carrierStop puts j's caller on the list, because the carrier says that they have opted out.
+func (s *Sender) carrierStop(ctx context.Context, j *Job) error {
+	return s.opt.OptOuts.set(ctx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To})
+}
+
 func (s *Sender) receiptFor(ctx context.Context, transport, id string, r *DeliveryReceipt) (done bool, err error) {
 	err = s.retry(ctx, func() error {
 		var j Job
@@ -114,7 +120,7 @@ func (s *Sender) receiptFor(ctx context.Context, transport, id string, r *Delive
 		}
 		if !j.isAbout(transport, r) {
 			if r.Class == OptedOut && r.Delivery == Undelivered { // of the caller it is true all the same
-				return s.opt.OptOuts.set(ctx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To})
+				return s.carrierStop(ctx, &j)
 			}
 			return nil
 		}
@@ -141,7 +147,7 @@ func (s *Sender) receiptFor(ctx context.Context, transport, id string, r *Delive
 				j.DeliveredAt = s.opt.Now().UTC()
 			}
 			if r.Delivery != EnRoute {
-				j.ProviderCode = orElse(r.Code, j.ProviderCode)
+				j.ProviderCode = cmp.Or(r.Code, j.ProviderCode)
 			}
 			if r.Delivery == Undelivered {
 				j.Why, j.Because, learned = string(r.Class), "the provider could not deliver it", r.Class
@@ -149,7 +155,7 @@ func (s *Sender) receiptFor(ctx context.Context, transport, id string, r *Delive
 		}
 		if learned == OptedOut {
 			// On the list first: what is stored after it is not asked about again.
-			if err := s.opt.OptOuts.set(ctx, OptOut{Key: j.Caller, Out: true, At: s.opt.Now().UTC(), Source: ByCarrier, Number: j.To}); err != nil {
+			if err := s.carrierStop(ctx, &j); err != nil {
 				return err
 			}
 		}

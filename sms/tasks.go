@@ -1,6 +1,7 @@
 package sms
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,7 +43,7 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 		j.FreshUntil = fu.DueAt.Add(d.Fresh)
 		if fu.Task != nil {
 			j.Kind, j.TaskOwner, j.Deadline = Task, fu.Task.Owner, fu.Task.Deadline.UTC()
-			first.TaskOwner = firstOf(first.TaskOwner, fu.Task.Owner)
+			first.TaskOwner = cmp.Or(first.TaskOwner, fu.Task.Owner)
 		} else {
 			j.From, j.Body, j.Segments, j.Message, j.Language = first.From, fu.Body, fu.Segments, fu.Message, d.Language
 			j.Cost = int64(fu.Cost)
@@ -65,16 +66,6 @@ func (s *Sender) planBeside(tx *callerTx, c *pbx.Call, first *Job, d *rules.Deci
 	}
 }
 
-// owes tells whether a text that could not leave for this reason leaves the
-// office with a callback: the caller was to be texted and nothing is wrong with them.
-func owes(why string) bool {
-	switch why {
-	case rules.BudgetDay, rules.BudgetMoney:
-		return true
-	}
-	return false
-}
-
 // owe adds the task to call a caller back, unless one is owed already.
 func (s *Sender) owe(tx *callerTx, about *Job, owner string, deadline time.Time, because string) {
 	if tx.owed(owner) {
@@ -92,7 +83,7 @@ func (s *Sender) owe(tx *callerTx, about *Job, owner string, deadline time.Time,
 		deadline = tx.now.Add(rules.OwedWithin)
 	}
 	t := &Job{ID: id, Kind: Task, Call: about.Call, Site: about.Site, Caller: tx.Key, To: about.To, Line: about.Line, Rule: about.Rule,
-		RulesVersion: about.RulesVersion, CallEndedAt: about.CallEndedAt, CreatedAt: tx.now.UTC(), TaskOwner: firstOf(owner, about.TaskOwner),
+		RulesVersion: about.RulesVersion, CallEndedAt: about.CallEndedAt, CreatedAt: tx.now.UTC(), TaskOwner: cmp.Or(owner, about.TaskOwner),
 		Deadline: deadline.UTC(), Tags: about.Tags}
 	s.set(t, Waiting, "", because)
 	tx.add(t)
@@ -120,15 +111,6 @@ func (s *Sender) tellOwner(tx *callerTx, t *Job) {
 	if t.TaskOwner != "" {
 		tx.tell([]string{t.TaskOwner}, word, t)
 	}
-}
-
-func firstOf(ss ...string) string {
-	for _, s := range ss {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }
 
 // stepTask brings a task on: a planned one opens, an open one becomes late.

@@ -318,7 +318,7 @@ func (o *office) end(p *pending, s State, now time.Time, why, because string) {
 		return // until the caller is reached
 	}
 	p.who.open = slices.DeleteFunc(p.who.open, func(x *pending) bool { return x == p })
-	if p.step.Kind == "text" && s == Cancelled && (why == rules.Stale || owes(why)) {
+	if p.step.Kind == "text" && s == Cancelled && rules.Late(why) {
 		o.owe(p.verdict, p.who, p.given, now, "no text could be sent: "+because)
 	}
 	if p.step.Kind == "text" && s == Cancelled {
@@ -327,9 +327,6 @@ func (o *office) end(p *pending, s State, now time.Time, why, because string) {
 		}
 	}
 }
-
-// owes tells whether a text that could not leave for this reason leaves the office with a callback.
-func owes(why string) bool { return why == rules.BudgetDay || why == rules.BudgetMoney }
 
 // owed tells whether a call back is owed already by owner, empty: by anybody.
 func (who *caller) owed(owner string) bool {

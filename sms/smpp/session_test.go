@@ -260,13 +260,20 @@ func TestDisowned(t *testing.T) {
 			return pdu.PDU{Command: pdu.GenericNack, Status: pdu.WrongBindState, Seq: p.Seq}
 		},
 	} {
-		s := listen(t)
-		s.Enquiry = answer
-		opt := options(t, s.Addr())
-		opt.EnquireEvery, opt.EnquireTimeout = 20*time.Millisecond, 20*time.Second
-		keep(t, transport(t, opt), &inbox{})
+		s := enquired(t, answer)
 		until(t, name+": it binds again", func() bool { return len(s.Binds()) > 1 })
 	}
+}
+
+// enquired is an SMSC that is asked again and again whether it is there, and answers so.
+func enquired(t *testing.T, answer func(pdu.PDU) pdu.PDU) *smsc.SMSC {
+	t.Helper()
+	s := listen(t)
+	s.Enquiry = answer
+	opt := options(t, s.Addr())
+	opt.EnquireEvery, opt.EnquireTimeout = 20*time.Millisecond, 20*time.Second
+	keep(t, transport(t, opt), &inbox{})
+	return s
 }
 
 // What is under way when the SMSC disowns the session has its answers first: they are
@@ -318,11 +325,7 @@ func TestEnquiryRefused(t *testing.T) {
 			return pdu.PDU{Command: pdu.GenericNack, Status: pdu.InvalidCommand, Seq: p.Seq}
 		},
 	} {
-		s := listen(t)
-		s.Enquiry = answer
-		opt := options(t, s.Addr())
-		opt.EnquireEvery, opt.EnquireTimeout = 20*time.Millisecond, 20*time.Second
-		keep(t, transport(t, opt), &inbox{})
+		s := enquired(t, answer)
 		until(t, name+": it asks again", func() bool { return s.Enquired() > 3 })
 		if n := len(s.Binds()); n != 1 {
 			t.Errorf("%s: bound %d times", name, n)
