@@ -231,7 +231,10 @@ func openNATS(ctx context.Context, cfg *config.Config, role bus.Role) (nc *natsC
 	defer cancel()
 	if err := bus.WaitConnected(wctx, c); err != nil {
 		c.Close()
-		return nil, fmt.Errorf("no NATS server at %s: is textback running ('systemctl status textback')?", opt.URL)
+		if cfg.NATS.URL != "" {
+			return nil, fmt.Errorf("NATS server at %s: %w", cfg.NATS.URL, err)
+		}
+		return nil, fmt.Errorf("no NATS server at %s (is textback running? 'systemctl status textback'): %w", opt.URL, err)
 	}
 	return c, nil
 }

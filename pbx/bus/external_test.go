@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -334,7 +335,7 @@ func TestExternalServer(t *testing.T) {
 			for name, opt := range c.wrong {
 				opt.URL, opt.Role = c.opt.URL, Watcher
 				wrong := e.connect(opt)
-				// The error names the reason, sooner or later.
+				// Between two attempts there is no error.
 				eventually(t, name+": refused with "+c.wrongSays[name], func() bool {
 					short, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 					defer cancel()
@@ -379,6 +380,58 @@ func TestExternalServer(t *testing.T) {
 		})
 	}
 }
+
+// TestRefusalIsTold looks at what an admin finds in the journal when the server
+// is not there, and then wants a certificate that textback was not given: each
+// reason once, not as often as textback tries.
+func TestRefusalIsTold(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds nats-server")
+	}
+	ca, cert, _ := certificates(t)
+	e := newExternal(t, fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, cert+".key", ca))
+	var journal recorded
+	nc, err := Connect(ConnectOptions{URL: e.url("tls"), Role: Watcher, CAFile: ca, Log: slog.New(slog.NewTextHandler(&journal, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	eventually(t, "no server is told", func() bool { return journal.count("connection refused") > 0 })
+	e.start()
+	refusals := func() int { // as the server counts them
+		b, err := os.ReadFile(e.out.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(b, []byte("provide a certificate"))
+	}
+	eventually(t, "the refusal is told", func() bool { return journal.count("certificate required") > 0 })
+	eventually(t, "the server refuses again and again", func() bool { return refusals() > 5 })
+	// A machine under load may have another reason in between, such as a timeout.
+	if told := journal.count("certificate required"); told > 2 {
+		t.Errorf("told %d times:\n%s", told, journal.String())
+	}
+}
+
+// recorded is a log that a test reads while it is written.
+type recorded struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (r *recorded) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b.Write(p)
+}
+
+func (r *recorded) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.b.String()
+}
+
+func (r *recorded) count(s string) int { return strings.Count(r.String(), s) }
 
 // TestRefusedForAWhile has a server that does not know textback's user yet: an
 // admin who mends that need not restart textback.

@@ -367,6 +367,7 @@ func Connect(opt ConnectOptions) (*nats.Conn, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	log := opt.Log.With("part", "nats", "as", opt.Role)
+	told := &refusals{log: log}
 	o := []nats.Option{
 		nats.Name("textback " + string(opt.Role) + " " + opt.Name),
 		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, time.Second),
@@ -375,13 +376,24 @@ func Connect(opt ConnectOptions) (*nats.Conn, error) {
 		// A publish that failed must not be stored later behind our back.
 		nats.ReconnectBufSize(-1),
 		nats.CustomInboxPrefix(inboxPrefix(opt.Role)),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Error("NATS", "error", err) }),
+		nats.SetCustomDialer(&alertDialer{net.Dialer{Timeout: nats.DefaultTimeout}}),
+		nats.ErrorHandler(func(nc *nats.Conn, _ *nats.Subscription, err error) {
+			if !nc.IsConnected() {
+				told.tell(err)
+				return
+			}
+			log.Error("NATS", "error", err)
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { told.tell(err) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("the connection to NATS broke; connecting again", "error", err)
 			}
 		}),
-		nats.ReconnectHandler(func(c *nats.Conn) { log.Info("connected to NATS again", "url", c.ConnectedUrlRedacted()) }),
+		nats.ReconnectHandler(func(c *nats.Conn) {
+			told.forget()
+			log.Info("connected to NATS again", "url", c.ConnectedUrlRedacted())
+		}),
 	}
 	url := opt.URL
 	if opt.Server != nil {
@@ -410,7 +422,79 @@ func Connect(opt ConnectOptions) (*nats.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
+	if !nc.IsConnected() {
+		// Until the first success no handler is called for a server that is
+		// there and refuses us.
+		go func() {
+			for !nc.IsConnected() && !nc.IsClosed() {
+				told.tell(nc.LastError())
+				time.Sleep(time.Second)
+			}
+			told.forget()
+		}()
+	}
 	return nc, nil
+}
+
+// refusals tells why a connection does not come about: each reason once, not
+// at every attempt.
+type refusals struct {
+	log *slog.Logger
+
+	mu   sync.Mutex
+	last string
+}
+
+func (r *refusals) tell(err error) {
+	if err == nil || errors.Is(err, nats.ErrNoServers) { // the reason itself comes beside it
+		return
+	}
+	reason := err.Error()
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		reason = op.Err.Error() // without the ports, which differ each time
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if reason == r.last {
+		return
+	}
+	r.last = reason
+	r.log.Warn("no connection to NATS; trying again until there is one", "error", err)
+}
+
+func (r *refusals) forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.last = ""
+}
+
+// alertDialer makes connections on which the server's last word is heard. A
+// TLS 1.3 server refuses a client's certificate after the client's side of the
+// handshake is over (RFC 8446, 4.4.2.4): its alert is under way while NATS's
+// client already writes, and that write fails, "broken pipe", before the alert
+// is read, so the admin never learns what the server wants.
+type alertDialer struct{ net.Dialer }
+
+func (d *alertDialer) Dial(network, address string) (net.Conn, error) {
+	c, err := d.Dialer.Dial(network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &alertConn{Conn: c}, nil
+}
+
+// alertConn leaves it to the next read to tell that the peer closed: that read
+// returns what the peer said before. A write into a connection that the peer
+// has just closed reports success on any TCP connection, so nobody may rely on
+// its error.
+type alertConn struct{ net.Conn }
+
+func (c *alertConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		return len(b), nil
+	}
+	return n, err
 }
 
 // WaitConnected returns once nc is connected, or with ctx's error and what the
