@@ -2,6 +2,7 @@ package sms
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -46,10 +47,14 @@ func (s *Sender) withCallerOnce(ctx context.Context, key string, f func(tx *call
 	for _, id := range slices.Concat(tx.Caller.Open, tx.Caller.Tasks) {
 		var j Job
 		seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
+		if d := (*damaged)(nil); errors.As(err, &d) {
+			s.opt.Log.Error("a text's record cannot be read; it is left alone", "job", id, "error", err)
+			seq, err = 0, nil
+		}
 		if err != nil {
 			return err
 		}
-		if seq == 0 { // its record has aged out
+		if seq == 0 { // its record has aged out, or is lost
 			tx.Caller.closed(&Job{ID: id})
 			continue
 		}

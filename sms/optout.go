@@ -259,7 +259,7 @@ func (o *OptOuts) Set(ctx context.Context, number string, out bool, source strin
 // due; this way nobody has to wait for that to see it.
 func (o *OptOuts) endPlanned(ctx context.Context, key string) error {
 	var c Caller
-	if _, err := read(ctx, o.nc, Stream, callerSubject(key), &c); err != nil {
+	if _, err := readCaller(ctx, o.nc, key, &c, time.Now()); err != nil {
 		return err
 	}
 	for _, id := range c.Open {
@@ -301,7 +301,7 @@ func (o *OptOuts) set(ctx context.Context, x OptOut) error {
 	}
 	for {
 		var c Caller
-		seq, err := read(ctx, o.nc, Stream, callerSubject(x.Key), &c)
+		seq, err := readCaller(ctx, o.nc, x.Key, &c, time.Now())
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -146,9 +147,29 @@ func (c *Caller) soberly(now time.Time) {
 	c.Heard = slices.DeleteFunc(c.Heard, func(h Heard) bool { return ahead(h.At) })
 }
 
-// readCaller reads what is remembered of a caller, and the version of that.
+// unreadable stands in the record of a caller of whom what was remembered cannot be
+// read: perhaps they have had a text, or got through. So they get none for a while.
+const (
+	unreadable    = "what was remembered of this caller could not be read"
+	unreadableFor = 24 * time.Hour
+)
+
+// readCaller reads what is remembered of a caller, and the version of that. A record that
+// is damaged is begun anew, so that one caller's never holds up all others.
+func readCaller(ctx context.Context, nc *nats.Conn, key string, c *Caller, now time.Time) (uint64, error) {
+	seq, err := read(ctx, nc, Stream, callerSubject(key), c)
+	if d := (*damaged)(nil); errors.As(err, &d) {
+		*c = Caller{KnownSince: now.UTC(), Machine: unreadable, MachineTill: now.Add(unreadableFor).UTC()}
+		seq, err = d.seq, nil
+	}
+	return seq, err
+}
+
 func (s *Sender) readCaller(ctx context.Context, key string, c *Caller, now time.Time) (uint64, error) {
-	seq, err := read(ctx, s.opt.NC, Stream, callerSubject(key), c)
+	seq, err := readCaller(ctx, s.opt.NC, key, c, now)
+	if c.Machine == unreadable && c.KnownSince.Equal(now) {
+		s.opt.Log.Error("what was remembered of a caller could not be read and is begun anew; they get no text for a day", "record", callerSubject(key), "version", seq)
+	}
 	c.soberly(now)
 	return seq, err
 }

@@ -145,7 +145,7 @@ func Export(ctx context.Context, nc *nats.Conn, key Key, number string) (*Known,
 		k.OptOut = &x
 	}
 	var c Caller
-	if seq, err := read(ctx, nc, Stream, callerSubject(k.Key), &c); err != nil {
+	if seq, err := readCaller(ctx, nc, k.Key, &c, time.Now()); err != nil {
 		return nil, err
 	} else if seq > 0 {
 		k.Caller = &c

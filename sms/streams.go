@@ -77,10 +77,21 @@ func read(ctx context.Context, nc *nats.Conn, stream, subject string, v any) (ui
 		return 0, err
 	}
 	if err := json.Unmarshal(m.Data, v); err != nil {
-		return 0, fmt.Errorf("record %s: %w", subject, err)
+		return 0, &damaged{subject, m.Seq, err}
 	}
 	return m.Seq, nil
 }
+
+// damaged is the error of a record that is there and cannot be read: it does not pass by itself.
+type damaged struct {
+	subject string
+	seq     uint64
+	err     error
+}
+
+func (d *damaged) Error() string { return fmt.Sprintf("record %s: %v", d.subject, d.err) }
+
+func (d *damaged) Unwrap() error { return d.err }
 
 // Jobs reads every job, newest decision last, and gives each to f.
 func Jobs(ctx context.Context, nc *nats.Conn, f func(*Job)) error {

@@ -215,7 +215,7 @@ func putByHand(ctx context.Context, nc *nats.Conn, j *Job, seq uint64, keep Rete
 	msgs := []*nats.Msg{m, e}
 	if j.Caller != "" {
 		var c Caller
-		cseq, err := read(ctx, nc, Stream, callerSubject(j.Caller), &c)
+		cseq, err := readCaller(ctx, nc, j.Caller, &c, time.Now())
 		if err != nil {
 			return err
 		}
