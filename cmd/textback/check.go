@@ -110,6 +110,9 @@ func configured(cfg *config.Config) (all []pbx.Line) {
 	return all
 }
 
+// glance is how long a check may look for stored calls that nobody asked for.
+var glance = time.Second
+
 // seen gathers which lines and queues there are.
 func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, error) {
 	lines := configured(cfg)
@@ -117,7 +120,7 @@ func (c checkCmd) seen(ctx context.Context, cfg *config.Config) (rules.Seen, err
 	patience := time.Minute
 	if !c.Calls {
 		// A check is asked for often, also where no daemon runs: not answered, not said.
-		patience = time.Second
+		patience = glance
 		if cfg.NATS.URL == "" {
 			conn, err := net.DialTimeout("tcp", cfg.NATS.Listen, patience)
 			if err != nil {

@@ -62,14 +62,22 @@ func (g *gateway) Webhook(in sms.Inbox) http.Handler {
 	})
 }
 
+// given are the ports that freePort has returned: each is free only until it is used.
+var given sync.Map
+
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		l.Close()
+		if _, twice := given.LoadOrStore(port, true); !twice {
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 const officeRules = `

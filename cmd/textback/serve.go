@@ -145,7 +145,7 @@ type serving struct {
 	inbox      *inboundMetrics
 	key        sms.Key // of callers; nil where only calls are watched
 	hup        <-chan os.Signal
-	told       chan struct{} // closed once the service manager was told that the daemon is ready
+	told       chan struct{} // closed when the service manager is told that the daemon is ready
 }
 
 // run starts the parts in order, waits, and stops them in the reverse order.
@@ -441,8 +441,8 @@ func (d *serving) systemd(ctx context.Context, ready <-chan struct{}, w *watcher
 		return
 	case <-ready:
 	}
+	close(d.told) // first, so that a reload in between is announced
 	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady+"\nSTATUS=attached to the PBX")
-	close(d.told)
 	d.log.Info("textback is ready")
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every == 0 {

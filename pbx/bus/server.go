@@ -90,6 +90,7 @@ func Serve(opt ServerOptions) (*Server, error) {
 		DisableJetStreamBanner: true,
 		MaxPayload:             256 << 10,
 		Nkeys:                  users,
+		AuthTimeout:            handshakeTime.Seconds(),
 	}
 	// A domain would change $JS.API subjects only for leaf nodes; in the same
 	// account both forms answer.
@@ -360,6 +361,10 @@ type ConnectOptions struct {
 	Log             *slog.Logger
 }
 
+// handshakeTime is how long a connection's greeting may take. A host that stands still
+// for a moment must not make the daemon end: to the embedded server it connects once.
+const handshakeTime = 10 * time.Second
+
 // Connect makes a connection that comes back by itself for as long as it takes.
 // To an external server it returns before that server is there.
 func Connect(opt ConnectOptions) (*nats.Conn, error) {
@@ -370,7 +375,7 @@ func Connect(opt ConnectOptions) (*nats.Conn, error) {
 	told := &refusals{log: log}
 	o := []nats.Option{
 		nats.Name("textback " + string(opt.Role) + " " + opt.Name),
-		nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, time.Second),
+		nats.Timeout(handshakeTime), nats.MaxReconnects(-1), nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(200*time.Millisecond, time.Second),
 		// A server that refuses us is asked again until its admin has mended that.
 		nats.IgnoreAuthErrorAbort(),
 		// A publish that failed must not be stored later behind our back.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // A Version is a major version of Asterisk that the lab can run.
@@ -138,9 +139,18 @@ func build(dir string, v Version) error {
 		return err
 	}
 	suite, include := v.suite()
-	cmd := exec.Command("debootstrap", "--variant=minbase", "--include="+strings.Join(include, ","), suite, tmp, mirror)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("debootstrap %s from %s: %w\n%s", suite, mirror, err, tail(out, 20))
+	for try := 1; ; try++ { // a mirror may be in the middle of an update
+		out, err := exec.Command("debootstrap", "--variant=minbase", "--include="+strings.Join(include, ","), suite, tmp, mirror).CombinedOutput()
+		if err == nil {
+			break
+		}
+		if try == 3 {
+			return fmt.Errorf("debootstrap %s from %s: %w\n%s", suite, mirror, err, tail(out, 20))
+		}
+		if err := errors.Join(os.RemoveAll(tmp), os.Mkdir(tmp, 0o755)); err != nil {
+			return err
+		}
+		time.Sleep(20 * time.Second)
 	}
 	archives, _ := filepath.Glob(filepath.Join(tmp, "var/cache/apt/archives/*.deb"))
 	for _, deb := range archives {

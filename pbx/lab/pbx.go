@@ -272,7 +272,7 @@ func (p *PBX) Stop() error {
 	select {
 	case <-exited:
 		return nil
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 	}
 	_ = cmd.Process.Kill()
 	<-exited

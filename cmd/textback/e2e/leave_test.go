@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"io"
 	"net"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"textback/pbx"
+	"textback/pbx/bus"
 	"textback/pbx/lab"
 )
 
@@ -90,19 +92,14 @@ func TestWitnessLeaves(t *testing.T) {
 				d := newDaemon(t, ari+", "+overHEP(p), shop.URL, "0s")
 				d.start()
 				d.attached()
-				broken := make(chan struct{})
-				go func() {
-					defer close(broken)
-					time.Sleep(1200 * time.Millisecond)
-					line.set(true)
-					time.Sleep(1500 * time.Millisecond)
-					line.set(false)
-				}()
+				over, broken := make(chan struct{}), make(chan bool)
+				go func() { broken <- d.cut(line, 4, over) }()
 				err := lab.RunAll(t.Context(), p, played, len(played))
-				<-broken
+				close(over)
+				cut := <-broken
 				d.settled()
-				if err != nil && try < 3 {
-					t.Logf("the lab stumbled: %v", err)
+				if (err != nil || !cut) && try < 3 {
+					t.Logf("the lab stumbled: %v, line cut: %v", err, cut)
 					d.kill()
 					continue
 				}
@@ -137,6 +134,30 @@ func TestWitnessLeaves(t *testing.T) {
 			}
 		})
 	}
+}
+
+// cut cuts the line once so many calls are in progress, and lets it carry again
+// after a while. It returns false when the calls were over before.
+func (d *daemon) cut(line *cutLine, calls int, over <-chan struct{}) bool {
+	nc := d.nats(bus.Admin)
+	defer nc.Close()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		live, err := bus.LiveCalls(ctx, nc, "lab")
+		cancel()
+		if err == nil && len(live) >= calls {
+			break
+		}
+		select {
+		case <-over:
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	line.set(true)
+	time.Sleep(1500 * time.Millisecond)
+	line.set(false)
+	return true
 }
 
 // Both witnesses come in the middle of calls: nothing is guessed at.

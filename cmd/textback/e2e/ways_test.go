@@ -193,6 +193,8 @@ func TestWays(t *testing.T) {
 					t.Errorf("%d attempts", j.Attempt)
 				}
 			}
+			// For a gateway, "sent" means that it took the text: the phone shows it later.
+			o.until("the phones show the texts", func() bool { return len(p.phone(asks)) == 1 && len(p.phone(stops)) == 1 })
 			o.until("the receipt", func() bool {
 				if o.jobs()[asked].Delivery == sms.Delivered {
 					return true
@@ -205,6 +207,9 @@ func TestWays(t *testing.T) {
 			})
 
 			const question = "Would Tuesday at 5 be possible?"
+			// A text over SMPP that tells neither id nor time is known again for ten minutes by the clock.
+			tenth := func() time.Time { return time.Now().Truncate(10 * time.Minute) }
+			from := tenth()
 			for range 2 { // a provider that was not sure offers it again
 				if err := p.reply(t.Context(), "5ae0c001", asks, question); err != nil {
 					t.Fatal(err)
@@ -228,7 +233,9 @@ func TestWays(t *testing.T) {
 				t.Errorf("suppressed as %s", j.Why)
 			}
 			o.is(more, sms.Sent)
-			if out, _ = o.run("replies", asks); strings.Count(out, question) != 1 {
+			o.until("the second text shows", func() bool { return len(p.phone(asks)) >= 2 })
+			out, _ = o.run("replies", asks)
+			if n := strings.Count(out, question); n != 1 && !(n == 2 && name == "smpp" && !from.Equal(tenth())) {
 				t.Errorf("offered twice, kept otherwise:\n%s", out)
 			}
 			if got := p.phone(asks); len(got) != 2 || !strings.Contains(got[0], "Lab Dental: sorry we missed you ☎.") {
@@ -829,8 +836,10 @@ func killedAtStop(t *testing.T, open func(t *testing.T) (*office, wayPeer)) {
 	answers := func() map[string]*sms.Job {
 		nc := o.nats(bus.Admin)
 		defer nc.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
 		found := map[string]*sms.Job{}
-		if err := sms.Jobs(t.Context(), nc, func(j *sms.Job) {
+		if err := sms.Jobs(ctx, nc, func(j *sms.Job) {
 			if j.Kind == sms.Answer {
 				if found[j.To] != nil {
 					t.Errorf("two answers to %s", j.To)
@@ -850,9 +859,7 @@ func killedAtStop(t *testing.T, open func(t *testing.T) (*office, wayPeer)) {
 		})
 	}
 	for _, number := range numbers {
-		if err := stop(number); err != nil { // a last time
-			t.Error(err)
-		}
+		o.until("STOP is taken a last time", func() bool { return stop(number) == nil })
 	}
 	o.is(o.missed("+12025550170"), sms.Sent)
 	_, asked := p.(twilioPeer)

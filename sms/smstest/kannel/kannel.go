@@ -222,9 +222,9 @@ func (k *Kannel) received() int {
 
 // Plug connects a phone side that says texts ("sender receiver type words") at once.
 func (k *Kannel) Plug(says ...string) {
-	count := len(says)
-	texts, before := k.phone.texts(), k.received()
+	count, before := len(says), k.received()
 	k.Unplug()
+	texts := k.phone.texts() // all that the old phone said has been read
 	if len(says) == 0 {
 		says = []string{"1 2 text never"} // it wants one, and sends none
 	}
