@@ -162,6 +162,16 @@ func status(err error) int {
 	return 0
 }
 
+// errNoAnswer is a request that Asterisk did not answer.
+type errNoAnswer struct {
+	what string
+	err  error
+}
+
+func (e *errNoAnswer) Error() string { return fmt.Sprintf("%s: %v", e.what, e.err) }
+
+func (e *errNoAnswer) Unwrap() error { return e.err }
+
 // errReplaced is Asterisk's word that somebody else took our application name.
 var errReplaced = errors.New("the PBX gave the application name to another program")
 
@@ -473,7 +483,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", what, errors.Unwrap(err))
+		return nil, &errNoAnswer{what, errors.Unwrap(err)} // without the URL, which has names in it
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 64<<20))

@@ -254,8 +254,8 @@ func (c *Client) watchVariables(ctx context.Context) {
 				continue
 			}
 			value, err := c.AskVariable(ctx, name)
-			var op *url.Error
-			if err != nil && ctx.Err() == nil && !errors.As(err, &op) {
+			var away *errNoAnswer // the connection's affair, which is told as such
+			if err != nil && ctx.Err() == nil && !errors.As(err, &away) {
 				c.saysOnce(name, fmt.Sprintf("Asterisk does not tell %s: rules that ask for it do not match", name), err)
 			}
 			values[name] = value

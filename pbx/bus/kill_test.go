@@ -129,7 +129,7 @@ func TestWatcherKilled(t *testing.T) {
 	}
 	// The last start finds what is left.
 	p, stop := publisher(t, nil, dir, e.connect(ConnectOptions{Role: Watcher}))
-	eventually(t, "all stored", func() bool { return p.Backlog() == 0 })
+	drained(t, p)
 	stop()
 	if err := WaitConnected(ctx(t), admin); err != nil {
 		t.Fatal(err)
@@ -344,7 +344,7 @@ func TestDiskFull(t *testing.T) {
 	c, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(c) }()
-	eventually(t, "all stored", func() bool { return p.Backlog() == 0 })
+	drained(t, p)
 	if got := storedCalls(t, connect(t, s, Reader)); len(got) != 5 {
 		t.Errorf("%d calls are stored, want 5: those that were not on disk too", len(got))
 	}

@@ -298,7 +298,7 @@ func TestNoCallHoldsUpTheOthers(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all stored", func() bool { return p.Backlog() == 0 })
+	drained(t, p)
 	got := storedCalls(t, connect(t, s, Reader))
 	if len(got) != 2 || got[0].ID != monster.ID || got[1].ID != call(3).ID {
 		t.Fatalf("%d calls are stored", len(got))
@@ -320,7 +320,7 @@ func TestCallsStops(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all stored", func() bool { return p.Backlog() == 0 })
+	drained(t, p)
 	n := 0
 	if err := Calls(ctx(t), connect(t, s, Reader), time.Time{}, func(*pbx.Call) bool { n++; return n < 2 }); err != nil || n != 2 {
 		t.Errorf("%d calls, %v", n, err)

