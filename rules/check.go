@@ -36,7 +36,9 @@ func (r *Rules) check(rep *strict.Report, src []byte, beside func(string) ([]byt
 	}
 	r.zone = time.UTC
 	if f.Zone == "" {
-		rep.Problem("timezone", "say where the office is: timezone: America/New_York")
+		if !rep.Wrong("timezone") {
+			rep.Problem("timezone", "say where the office is: timezone: America/New_York")
+		}
 	} else if z := zoneNamed(rep, "timezone", f.Zone); z != nil {
 		r.zone = z
 	}

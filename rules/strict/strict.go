@@ -448,16 +448,23 @@ func (r *Report) mapping(n *yaml.Node, p Path, v reflect.Value) {
 			names = append(names, key)
 		}
 	}
+	var meant []string
 	r.pairs(n, p, func(key, value *yaml.Node) {
 		f, ok := fields[key.Value]
 		if !ok {
 			r.wrong[p] = true
+			meant = append(meant, nearest(key.Value, names))
 			r.Add(key, false, "unknown key %q%s (one of: %s)", key.Value, DidYouMean(key.Value, names), strings.Join(names, ", "))
 			return
 		}
 		r.nodes[p.Key(key.Value)] = value
 		r.decode(value, p.Key(key.Value), f)
 	})
+	for _, name := range meant {
+		if name != "" && !r.Has(p.Key(name)) {
+			r.wrong[p.Key(name)] = true // misspelt: nobody need be told that it is missing too
+		}
+	}
 }
 
 // anyKeys fills a map, whose keys the admin chooses.
@@ -504,6 +511,13 @@ func (r *Report) pairs(n *yaml.Node, p Path, f func(key, value *yaml.Node)) {
 // DidYouMean returns "; did you mean X?" for the nearest of words, or nothing
 // when none is near.
 func DidYouMean(got string, words []string) string {
+	if best := nearest(got, words); best != "" {
+		return "; did you mean " + best + "?"
+	}
+	return ""
+}
+
+func nearest(got string, words []string) string {
 	best, least := "", 3
 	for _, w := range words {
 		if len(got) > 64 {
@@ -518,10 +532,7 @@ func DidYouMean(got string, words []string) string {
 			best = words[i]
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return "; did you mean " + best + "?"
+	return best
 }
 
 // distance is the number of letters to change, insert, leave out or swap with their neighbour.
