@@ -269,7 +269,9 @@ func child(in string) {
 		fmt.Printf(format+"\n", a...)
 	}
 	fail(json.Unmarshal([]byte(in), &n.args))
-	ctx := context.Background()
+	// With a deadline: without one each request to JetStream has five seconds.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
 	fail(n.open(ctx))
 	fail(n.out.Set(ctx, stopNumber, true, "admin"))
 	tell := func(what string) {

@@ -105,6 +105,10 @@ func newChaos(t *testing.T) *chaos {
 // provide starts the provider at addr.
 func (x *chaos) provide(addr string) {
 	l, err := net.Listen("tcp", addr)
+	// Somebody else may hold the port for a moment, as the near end of a connection.
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); l, err = net.Listen("tcp", addr) {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil {
 		x.t.Error(err)
 		return
@@ -279,7 +283,7 @@ func (p *process) heard(w [2]string) {
 // await reads on until the process says word.
 func (p *process) await(word string) string {
 	p.x.t.Helper()
-	timeout := time.After(time.Minute)
+	timeout := time.After(3 * time.Minute)
 	for {
 		select {
 		case w, ok := <-p.words:
@@ -483,7 +487,7 @@ func (x *chaos) life(point string, calls []*told) (bait string) {
 func (x *chaos) settle(p *process) report {
 	x.t.Helper()
 	var r report
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(4 * time.Minute); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		fmt.Fprintln(p.in, "state")
 		r = report{}
 		if err := json.Unmarshal([]byte(p.await("state")), &r); err != nil {

@@ -140,7 +140,8 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 	// On a line now? Asked first; then every call that had ended by then must have
 	// been planned, so that a call that got through cannot fall between the two.
 	f := j.facts()
-	if j.Kind == Text { // what answers a keyword, or goes to staff, is about no call
+	asked := s.opt.Now() // a call that begins later is not seen
+	if j.Kind == Text {  // what answers a keyword, or goes to staff, is about no call
 		var err error
 		if f.OnLine, err = s.onLine(ctx, j); err != nil {
 			return nil, err
@@ -213,7 +214,7 @@ func (s *Sender) handOver(ctx context.Context, j *Job, jseq uint64) (*Way, error
 
 	s.set(j, Submitting, "", "")
 	j.Attempt++
-	j.Owner, j.SubmittedAt, j.Transport = s.owner, now.UTC(), w.Name
+	j.Owner, j.SubmittedAt, j.Transport = s.owner, asked.UTC(), w.Name
 	if j.Kind == Text || j.From == "" { // an answer comes from the number that was texted
 		j.From = w.From(j.Line)
 	}

@@ -101,7 +101,7 @@ func inboundProperty(t *testing.T, rnd *rand.Rand) {
 				defer wg.Done()
 				time.Sleep(wait)
 				for range 1 + n%3 {
-					octx, done := context.WithTimeout(ctx, 20*time.Second)
+					octx, done := context.WithTimeout(ctx, 2*time.Minute)
 					err := ins[n%2].Received(octx, m)
 					done()
 					mu.Lock()

@@ -46,7 +46,7 @@ func TestOptOutsSurvive(t *testing.T) {
 	check("at first", o)
 	for what, ruin := range map[string]func() error{
 		"the copy is gone":         func() error { return os.Remove(filepath.Join(dir, "optouts.jsonl")) },
-		"NATS has lost everything": func() error { return os.RemoveAll(filepath.Join(dir, "jetstream")) },
+		"NATS has lost everything": func() error { return os.RemoveAll(filepath.Join(dir, "nats", "jetstream")) },
 		"the copy's last line is torn": func() error {
 			f, err := os.OpenFile(filepath.Join(dir, "optouts.jsonl"), os.O_APPEND|os.O_WRONLY, 0)
 			if err != nil {

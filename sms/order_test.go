@@ -20,7 +20,7 @@ func answered(c *pbx.Call) *pbx.Call {
 // came later must not pass for having planned everything.
 func TestCallInHandOfADeadProcess(t *testing.T) {
 	o, d := open(t, t.TempDir()), &desk{}
-	o.sender("1s", d, nil)
+	o.sender("1m", d, nil)
 	pending := o.finish(missed(sarah))
 	o.state(pending, Scheduled)
 	last := len(o.stops) - 1
@@ -47,7 +47,9 @@ func TestCallInHandOfADeadProcess(t *testing.T) {
 		t.Fatal(inHand.Error())
 	}
 	later := o.finish(missed(bob))
-	o.sender("1s", d, nil)
+	var clock ahead
+	clock.set(2 * time.Minute) // both are due
+	o.sender("1m", d, func(s *SenderOptions) { s.Now = clock.now })
 	o.state(pending, Cancelled)
 	o.state(later, Sent)
 	if got := d.texts(); len(got) != 1 || got[0].To != bob {
@@ -58,19 +60,24 @@ func TestCallInHandOfADeadProcess(t *testing.T) {
 // A call that got through is told late, after a newer missed call has its text.
 // It does not open the way for a second one.
 func TestGotThroughIsToldLate(t *testing.T) {
-	for name, delay := range map[string]string{"text on its way": "300ms", "text sent": "0s"} {
+	for name, delay := range map[string]string{"text on its way": "1m", "text sent": "0s"} {
 		t.Run(name, func(t *testing.T) {
 			o, d := open(t, t.TempDir()), &desk{}
-			o.sender(delay, d, nil)
+			var clock ahead
+			s := o.sender(delay, d, func(s *SenderOptions) { s.Now = clock.now })
 			through := answered(missed(sarah))
 			through.EndedAt = through.EndedAt.Add(-time.Minute)
-			first := o.finish(missed(sarah))
+			call := missed(sarah)
+			first := o.finish(call)
 			if delay == "0s" {
 				o.state(first, Sent)
 			} else {
 				o.state(first, Scheduled)
 			}
 			o.finish(through)
+			o.eventually("it is planned", func() bool { return o.callerRecord(sarah).GotThrough.Equal(through.EndedAt) })
+			clock.set(2 * time.Minute)
+			s.bring(o.ctx(), jobID(call), s.step) // its timer, ahead of the wall clock
 			o.state(first, Sent)
 			o.state(o.finish(missed(sarah)), Suppressed)
 			if got := d.texts(); len(got) != 1 {

@@ -201,7 +201,7 @@ func TestTasks(t *testing.T) {
 	if j := o.all()[strings.TrimSuffix(jobID(again), "1")+"t"]; j != nil {
 		t.Error("two callbacks are owed to one caller")
 	}
-	o.eventually("late", func() bool { return o.all()[id].Late })
+	o.eventually("late", func() bool { j := o.all()[id]; return j != nil && j.Late })
 	perhaps := missed(sarah)
 	perhaps.Outcome, perhaps.Reason, perhaps.Certain = pbx.Unknown, "", false
 	o.finish(perhaps)
@@ -321,8 +321,9 @@ func TestBreaker(t *testing.T) {
 		return nil
 	}}
 	moved := make(chan bool, 10)
+	var clock ahead
 	first := o.under(d, policy{}, func(s *SenderOptions) {
-		s.BreakPause = time.Second
+		s.BreakPause, s.Now = time.Minute, clock.now
 		s.BreakerMoved = func(_ string, works bool) { moved <- works }
 	})
 	id := o.finish(missed(sarah))
@@ -343,6 +344,7 @@ func TestBreaker(t *testing.T) {
 	mu.Lock()
 	down = false
 	mu.Unlock()
+	clock.set(2 * time.Minute)
 	for _, call := range []string{id, b.ID} {
 		o.state(call, Sent)
 	}

@@ -586,6 +586,32 @@ func allOf(ctx context.Context, nc *nats.Conn, stream, filter string) ([]json.Ra
 	if err != nil {
 		return nil, err
 	}
+	// A record that is written while they are read is not among them: the message that was to
+	// come is gone by then. It is asked for by itself.
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	st, err := js.Stream(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	info, err := st.Info(ctx, jetstream.WithSubjectFilter(filter))
+	if err != nil {
+		return nil, err
+	}
+	for subject := range info.State.Subjects {
+		if _, have := last[subject]; have {
+			continue
+		}
+		m, err := bus.GetLast(ctx, nc, stream, subject)
+		if errors.Is(err, bus.ErrNotFound) {
+			continue
+		} else if err != nil {
+			return nil, err
+		}
+		last[subject] = one{m.Seq, m.Data}
+	}
 	var out []json.RawMessage
 	for _, x := range slices.SortedFunc(maps.Values(last), func(a, b one) int { return cmp.Compare(a.seq, b.seq) }) {
 		out = append(out, x.data)

@@ -169,7 +169,7 @@ func (p *phone) Report(ctx context.Context, n int, d sms.Delivery, _ sms.Class) 
 }
 
 func options(p *phone) Options {
-	return Options{URL: p.URL, User: "sms", Password: testPassword, PublicURL: p.Hook, SigningKey: testKey, Validity: 15 * time.Minute, AnswerTimeout: time.Second}
+	return Options{URL: p.URL, User: "sms", Password: testPassword, PublicURL: p.Hook, SigningKey: testKey, Validity: 15 * time.Minute, AnswerTimeout: smstest.Patience(p.t)}
 }
 
 func transport(t *testing.T, p *phone, change ...func(*Options)) *Transport {
@@ -205,7 +205,11 @@ func TestSameTextTwice(t *testing.T) {
 		for _, lost := range []smstest.Fate{smstest.TakeAndCut, smstest.TakeAndHang, smstest.Take} {
 			p := newPhone(t)
 			p.old = old
-			tr := transport(t, p)
+			tr := transport(t, p, func(o *Options) {
+				if lost == smstest.TakeAndHang {
+					o.AnswerTimeout = 4 * time.Second
+				}
+			})
 			p.Do(smstest.Order{Fate: lost})
 			_, err := tr.Submit(t.Context(), message)
 			if lost == smstest.Take && err != nil || lost != smstest.Take && sms.ClassOf(err) != sms.Ambiguous {
@@ -297,10 +301,10 @@ func TestCheckAndRegister(t *testing.T) {
 func TestRun(t *testing.T) {
 	p := newPhone(t)
 	p.Do(smstest.Order{Fate: smstest.Down})
-	var said strings.Builder
+	said := &lines{}
 	tr := transport(t, p, func(o *Options) {
 		o.RegisterEvery = 10 * time.Millisecond
-		o.Log = slog.New(slog.NewTextHandler(&said, nil))
+		o.Log = slog.New(slog.NewTextHandler(said, nil))
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -310,21 +314,21 @@ func TestRun(t *testing.T) {
 		defer p.mu.Unlock()
 		return len(p.hooks) == 4
 	}
-	until := func(what string) {
+	until := func(what string, ok func() bool) {
 		t.Helper()
-		for end := time.Now().Add(20 * time.Second); !registered(); time.Sleep(5 * time.Millisecond) {
+		for end := time.Now().Add(time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Fatalf("never: %s", what)
 			}
 		}
 	}
-	time.Sleep(50 * time.Millisecond) // a few attempts in vain
+	until("an attempt in vain", func() bool { return strings.Contains(said.String(), "could not be told") })
 	p.Do(smstest.Order{Fate: smstest.Take})
-	until("registered once it is back")
+	until("registered once it is back", registered)
 	p.mu.Lock()
 	p.hooks = map[string]string{}
 	p.mu.Unlock()
-	until("registered again after a reset")
+	until("registered again after a reset", registered)
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)
@@ -339,6 +343,24 @@ func TestRun(t *testing.T) {
 	if err := transport(t, quiet, func(o *Options) { o.PublicURL = "" }).Run(ctx, &box{}); err != nil || len(quiet.hooks) > 0 {
 		t.Error(err, quiet.hooks)
 	}
+}
+
+// lines is a log that may be read while it is written.
+type lines struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
 
 // box takes everything.

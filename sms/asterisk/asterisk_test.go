@@ -208,8 +208,12 @@ func (p *peer) event(ctx context.Context, raw string) error {
 }
 
 func (p *peer) options() Options {
+	patience := 30 * time.Second
+	if p.t != nil {
+		patience = smstest.Patience(p.t)
+	}
 	return Options{URL: "http://" + p.addr, User: "textback", Password: password, App: "texts", Endpoint: "trunk", Domain: "trunk.example:5070", Region: "US",
-		ConnectTimeout: 2 * time.Second, AnswerTimeout: 2 * time.Second, MinPause: 20 * time.Millisecond}
+		ConnectTimeout: 30 * time.Second, AnswerTimeout: patience, MinPause: 20 * time.Millisecond}
 }
 
 func TestConformance(t *testing.T) {

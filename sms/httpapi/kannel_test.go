@@ -159,7 +159,9 @@ func TestKannel(t *testing.T) {
 		Again:    smstest.ByItself, // Kannel calls again until it is answered with 200
 		New: func(t *testing.T) (sms.Transport, smstest.Peer) {
 			l := newLine(t, k)
-			tr, err := New(account("kannel", l.URL, k.hook))
+			o := account("kannel", l.URL, k.hook)
+			o.AnswerTimeout = smstest.Patience(t)
+			tr, err := New(o)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -228,6 +230,8 @@ func TestKannelByItself(t *testing.T) {
 	if a, b := receipts[0].Delivery, receipts[1].Delivery; a == b || a == sms.Undelivered || b == sms.Undelivered {
 		t.Errorf("%s, %s", a, b)
 	}
+	// Kannel's word comes when it has written to the phone's side, which may not have read yet.
+	k.Until("the phone shows it", func() bool { return len(k.Texts()) > 0 })
 	if got := k.Texts(); len(got) != 1 || got[0].Body != m.Body {
 		t.Errorf("the phone shows %v", got)
 	}

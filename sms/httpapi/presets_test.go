@@ -29,7 +29,7 @@ const (
 func account(preset, base, public string) Options {
 	return Options{Preset: preset, URL: base, Account: "acc1", User: "office", Secret: testSecret,
 		Values: map[string]string{"application": "app-1"}, PublicURL: public, InboundUser: "hook", InboundSecret: testInbound,
-		Validity: 15 * time.Minute, ConnectTimeout: 5 * time.Second, AnswerTimeout: time.Second}
+		Validity: 15 * time.Minute, ConnectTimeout: 30 * time.Second, AnswerTimeout: 30 * time.Second}
 }
 
 // Every preset reads without a problem, and has its needs told.
@@ -348,6 +348,7 @@ func TestConformance(t *testing.T) {
 				peer := c.play(p)
 				preset, short, _ := strings.Cut(name, ", ")
 				o := account(preset, p.URL, p.Hook)
+				o.AnswerTimeout = smstest.Patience(t)
 				if short != "" {
 					o.MaxSegments = 1
 				}

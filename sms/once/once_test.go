@@ -188,7 +188,7 @@ func TestFaults(t *testing.T) {
 			err := judged(client(func(o *Options) {
 				switch {
 				case c.hangs && c.scheme == "https":
-					o.ConnectTimeout = 300 * time.Millisecond
+					o.ConnectTimeout = 2 * time.Second
 				case c.hangs:
 					o.AnswerTimeout = 2 * time.Second
 				}
@@ -299,10 +299,13 @@ func TestNeverRepeated(t *testing.T) {
 }
 
 func TestContextEnds(t *testing.T) {
-	addr, connections := tcp(t, func(c net.Conn) { io.Copy(io.Discard, c) })
+	ctx, cancel := context.WithCancelCause(t.Context())
+	addr, connections := tcp(t, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1)) // it has left
+		cancel(context.DeadlineExceeded)
+		io.Copy(io.Discard, c)
+	})
 	tr, base := client(func(o *Options) { o.AnswerTimeout = time.Minute }), "http://"+addr
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-	defer cancel()
 	err := judged(tr, ctx, text(base))
 	mustFail(t, err, sms.Ambiguous)
 	if !errors.Is(err, context.DeadlineExceeded) {

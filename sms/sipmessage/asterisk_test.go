@@ -23,6 +23,7 @@ type office struct {
 	carrier *peer
 	frozen  bool
 	refuses bool
+	tr      *Transport // under test
 }
 
 // Like the example in configs/textback.yaml.
@@ -99,7 +100,7 @@ func (o *office) cli(commands ...string) {
 
 func (o *office) options() Options {
 	return Options{Server: o.pbx.Address(), User: "textback", Password: password, Register: true, Listen: "127.0.0.1:0", Region: "US",
-		ConnectTimeout: 2 * time.Second, AnswerTimeout: 5 * time.Second}
+		ConnectTimeout: 5 * time.Second, AnswerTimeout: 30 * time.Second}
 }
 
 // Do makes Asterisk itself behave so.
@@ -129,6 +130,12 @@ func (o *office) Do(d smstest.Order) {
 func (o *office) Taken() []sms.Message { return o.carrier.Taken() }
 
 func (o *office) Reply(ctx context.Context, m sms.Inbound) error {
+	// What comes before we are registered, Asterisk takes and gives to nobody.
+	for end := time.Now().Add(time.Minute); o.tr.Health() != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			return o.tr.Health()
+		}
+	}
 	// There is no way to learn from Asterisk whether we have taken what it passed on.
 	q := o.carrier.incoming(m.From, m.To, m.ID+time.Now().String(), "text/plain", m.Body)
 	q.Recipient = sip.Uri{Scheme: "sip", User: m.To, Host: o.pbx.Address(), Port: 5060}
@@ -155,6 +162,7 @@ func TestThroughAsterisk(t *testing.T) {
 					if err != nil {
 						t.Fatal(err)
 					}
+					o.tr = tr
 					return tr, o
 				},
 			})
@@ -186,6 +194,7 @@ func TestThroughAsterisk(t *testing.T) {
 			}
 
 			// Asterisk itself knows where replies go.
+			until(t, "registered", func() bool { return tr.Health() == nil })
 			out, err := o.pbx.CLI("pjsip show contacts")
 			if err != nil || !strings.Contains(out, "textback/sip:textback@127.0.0.1") {
 				t.Errorf("not registered: %v\n%s", err, out)

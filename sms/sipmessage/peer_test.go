@@ -438,7 +438,7 @@ func certificate(t testing.TB) (tls.Certificate, *x509.CertPool) {
 // options are for a transport that registers with p.
 func (p *peer) options() Options {
 	return Options{Server: p.addr, Network: p.network, TLS: &tls.Config{RootCAs: p.roots}, User: "office", Password: password, Register: true,
-		Region: "US", ConnectTimeout: 2 * time.Second, AnswerTimeout: 2 * time.Second, Expires: 30 * time.Second}
+		Region: "US", ConnectTimeout: 5 * time.Second, AnswerTimeout: smstest.Patience(p.t), Expires: 30 * time.Second}
 }
 
 func TestConformance(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 type box struct {
 	mu       sync.Mutex
 	err      error
+	first    bool // the first is refused, and no other
 	asked    int
 	texts    []sms.Inbound
 	receipts []sms.DeliveryReceipt
@@ -31,6 +32,9 @@ func (b *box) Received(_ context.Context, m sms.Inbound) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.asked++
+	if b.first && b.asked == 1 {
+		return errors.New("the disk is full")
+	}
 	if b.err == nil {
 		b.texts = append(b.texts, m)
 	}
@@ -314,7 +318,7 @@ func TestOneTransaction(t *testing.T) {
 	p := newPeer(t, UDP)
 	p.challengeWith(noChallenge)
 	opt := p.options()
-	opt.Register, opt.AnswerTimeout = false, 1200*time.Millisecond // one repetition after 500 ms
+	opt.Register, opt.AnswerTimeout = false, 3*time.Second // repetitions after 500 ms and 1.5 s
 	var clock atomic.Int64
 	clock.Store(time.Now().Unix())
 	opt.Now = func() time.Time { return time.Unix(clock.Load(), 0) }
@@ -352,13 +356,13 @@ func TestUnsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	away := opt
-	away.Server, away.ConnectTimeout = "127.0.0.1:9", 100*time.Millisecond
+	away.Server, away.ConnectTimeout = "127.0.0.1:9", time.Second
 	unknown := opt
 	unknown.Server, unknown.ConnectTimeout = "nosuch.invalid:5060", 5*time.Second
 	refused := away
 	refused.Network, refused.ConnectTimeout = TCP, 5*time.Second
 	slow := opt
-	slow.RatePerSecond, slow.AnswerTimeout = 0.001, time.Second
+	slow.RatePerSecond = 0.001
 	limited := running(t, slow, nil)
 	if _, err := limited.Submit(t.Context(), text); err != nil {
 		t.Fatal(err)

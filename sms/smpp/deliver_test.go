@@ -325,7 +325,9 @@ func FuzzDeliver(f *testing.F) {
 	tr := transport(f, opt)
 	f.Fuzz(func(t *testing.T, command uint32, body []byte) {
 		if tr.parts.n+len(tr.parts.done) > 50 {
-			_ = os.RemoveAll(dir)
+			if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil { // else Run makes it
+				t.Fatal(err)
+			}
 			tr = transport(t, opt)
 		}
 		in := &inbox{}

@@ -160,8 +160,10 @@ func TestWindow(t *testing.T) {
 func TestLateAnswer(t *testing.T) {
 	s := listen(t)
 	open := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(t.Context())
 	s.Behave = func(_ pdu.Message, n int) smsc.Behaviour {
-		if n == 1 {
+		if n == 1 { // it is there, and whoever sent it waits no longer
+			cancel(context.DeadlineExceeded)
 			<-open
 		}
 		return smsc.Accept
@@ -171,8 +173,6 @@ func TestLateAnswer(t *testing.T) {
 	tr := transport(t, opt)
 	in := &inbox{}
 	keep(t, tr, in)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
 	if _, err := tr.Submit(ctx, message("late")); sms.ClassOf(err) != sms.Ambiguous || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v", err)
 	}
@@ -207,8 +207,10 @@ func TestLateAnswer(t *testing.T) {
 func TestLateAnswerToAPart(t *testing.T) {
 	s := listen(t)
 	open := make(chan struct{})
+	ctx, cancel := context.WithCancelCause(t.Context())
 	s.Behave = func(_ pdu.Message, n int) smsc.Behaviour {
-		if n == 1 {
+		if n == 1 { // it is there, and whoever sent it waits no longer
+			cancel(context.DeadlineExceeded)
 			<-open
 		}
 		return smsc.Accept
@@ -216,8 +218,6 @@ func TestLateAnswerToAPart(t *testing.T) {
 	tr := transport(t, options(t, s.Addr()))
 	in := &inbox{}
 	keep(t, tr, in)
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
 	if _, err := tr.Submit(ctx, message(strings.Repeat("x", 200))); sms.ClassOf(err) != sms.Ambiguous {
 		t.Errorf("%v", err)
 	}
@@ -366,9 +366,7 @@ func TestStop(t *testing.T) {
 	if texts := s.Texts(); len(texts) != 1 || texts[0].Body != body {
 		t.Errorf("%d texts", len(texts))
 	}
-	if s.Unbound() != 1 {
-		t.Error("the session was not unbound")
-	}
+	until(t, "the session is unbound", func() bool { return s.Unbound() == 1 })
 }
 
 // An SMSC that says nothing more is asked, and left if it does not answer; its

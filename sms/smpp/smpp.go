@@ -515,7 +515,7 @@ func (t *Transport) open(ctx context.Context) (*session, error) {
 	b := pdu.Bind{SystemID: t.opt.SystemID, Password: t.opt.Password, SystemType: t.opt.SystemType, Version: 0x34}
 	a, _, err := s.request(dctx, pdu.BindTransceiver, b.Append(nil), t.opt.ConnectTimeout, nil)
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, errClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, io.EOF), errors.Is(err, errClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, net.ErrClosed):
 		err = errors.New("bind: the provider closed the connection without an answer: it may not know this host's address")
 	case err != nil:
 		err = fmt.Errorf("bind: %w", err)

@@ -40,7 +40,7 @@ func listen(t testing.TB) *smsc.SMSC {
 
 func options(t testing.TB, addr string) Options {
 	return Options{Address: addr, SystemID: "textback", Password: "hush-pwd", Region: "US", Dir: t.TempDir(), Log: quiet,
-		ConnectTimeout: 5 * time.Second, AnswerTimeout: time.Second, MinPause: 10 * time.Millisecond, MaxPause: 100 * time.Millisecond}
+		ConnectTimeout: 30 * time.Second, AnswerTimeout: smstest.Patience(t), MinPause: 10 * time.Millisecond, MaxPause: 100 * time.Millisecond}
 }
 
 func transport(t testing.TB, opt Options) *Transport {
@@ -302,7 +302,11 @@ func TestLongTextIsOneText(t *testing.T) {
 				}
 				return smsc.Accept
 			}
-			tr := transport(t, options(t, s.Addr()))
+			opt := options(t, s.Addr())
+			if c.tries < 0 || name == "no answer" { // it is waited out
+				opt.AnswerTimeout = 2 * time.Second
+			}
+			tr := transport(t, opt)
 			keep(t, tr, &inbox{})
 			r, err := tr.Submit(t.Context(), message(body))
 			if c.class == "" {

@@ -81,10 +81,19 @@ const (
 	Never Again = "never"
 )
 
+// Patience is how long a transport under test should wait for an answer: longer than a busy
+// machine takes, but for the cases in which none comes.
+func Patience(t testing.TB) time.Duration {
+	if name := t.Name(); strings.HasSuffix(name, "/take_and_hang") || strings.HasSuffix(name, "/cut") {
+		return 4 * time.Second
+	}
+	return 30 * time.Second
+}
+
 // A Harness is one transport under test.
 type Harness struct {
-	// New makes a transport and its peer, which end with t. Timeouts should be set
-	// so that a hanging peer is given up within about a second.
+	// New makes a transport and its peer, which end with t. It waits for answers as long as
+	// Patience says.
 	New func(t *testing.T) (sms.Transport, Peer)
 	// From and To are used in texts; the defaults are numbers of the US.
 	From, To string
@@ -247,7 +256,7 @@ func (h *Harness) message(id, body string) sms.Message {
 func (h *Harness) submit(t *testing.T, tr sms.Transport, m sms.Message) (sms.Receipt, error) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		r, err := tr.Submit(ctx, m)
 		cancel()
 		if _, session := tr.(sms.Runner); !session || err == nil || sms.ClassOf(err) != sms.Transient || time.Now().After(end) {
@@ -258,7 +267,7 @@ func (h *Harness) submit(t *testing.T, tr sms.Transport, m sms.Message) (sms.Rec
 
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(30 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("never: %s", what)
 		}
@@ -449,7 +458,7 @@ func (h *Harness) lost(t *testing.T) {
 			}
 			until(t, "the first is taken", func() bool { return len(p.Taken()) == 1 })
 			p.Do(Order{Fate: f})
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			_, err := tr.Submit(ctx, h.message("second", "second secret"))
 			want := sms.Ambiguous

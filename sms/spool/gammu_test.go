@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"textback/rules/gsm7"
 	"textback/sms"
@@ -64,6 +65,7 @@ multiparttimeout = 5
 func newGammu(t *testing.T, opt *Options, inbox string) *gammuPeer {
 	t.Helper()
 	path := program(t, "gammu-smsd", "gammu-smsd")
+	opt.Settle = time.Second // it writes the parts of a long text one after the other
 	conf := gammuConf(t, opt, inbox)
 	dir := filepath.Dir(opt.Outgoing)
 	run(t, filepath.Join(dir, "gammu.out"), "/usr/bin/env", "LC_ALL=C", path, "-c", conf)

@@ -336,7 +336,7 @@ func TestSmsdDeadModem(t *testing.T) {
 	t.Parallel()
 	m := newModem(t)
 	opt := folders(t, Smstools)
-	opt.Expire = 3 * time.Second
+	opt.Expire = 8 * time.Second // smsd must have taken it by then
 	addr := m.l.Addr().String()
 	m.l.Close()
 	m.drop()

@@ -42,7 +42,7 @@ var (
 
 func transport(t testing.TB, base string, change ...func(*Options)) *Transport {
 	t.Helper()
-	opt := Options{APIKey: testKey, BaseURL: base, ConnectTimeout: 5 * time.Second, AnswerTimeout: time.Second}
+	opt := Options{APIKey: testKey, BaseURL: base, ConnectTimeout: 5 * time.Second, AnswerTimeout: smstest.Patience(t)}
 	for _, f := range change {
 		f(&opt)
 	}

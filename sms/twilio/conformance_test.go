@@ -97,7 +97,7 @@ func conformance(t *testing.T, change func(*Options, *peer)) smstest.Harness {
 		p.Behave = p.behave
 		p.Server = smstest.Serve(t, p.Emulator)
 		tr := transport(t, p.URL, func(o *Options) {
-			o.AccountSID, o.AuthToken, o.ConnectTimeout, o.AnswerTimeout = p.AccountSID, p.AuthToken, 5*time.Second, time.Second
+			o.AccountSID, o.AuthToken, o.ConnectTimeout, o.AnswerTimeout = p.AccountSID, p.AuthToken, 30*time.Second, smstest.Patience(t)
 			change(o, p)
 		})
 		return tr, p

@@ -262,7 +262,7 @@ func TestSlowloris(t *testing.T) {
 	var got []string
 	var mu sync.Mutex
 	v := &seen{}
-	s := started(t, Options{Transports: map[string]http.Handler{"twilio": provider(&got, &mu)}, MaxPerHost: 4, MaxConns: 8, HeaderTime: 300 * time.Millisecond, RequestTime: 600 * time.Millisecond,
+	s := started(t, Options{Transports: map[string]http.Handler{"twilio": provider(&got, &mu)}, MaxPerHost: 4, MaxConns: 8, HeaderTime: 2 * time.Second, RequestTime: 4 * time.Second,
 		Observe: v.observe, Proxies: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	from := func(ip string) net.Conn {
 		t.Helper()

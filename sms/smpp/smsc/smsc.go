@@ -106,6 +106,10 @@ func Listen(c *tls.Config) (*SMSC, error) {
 
 func (s *SMSC) open(addr string) error {
 	l, err := net.Listen("tcp", addr)
+	// Somebody else may hold the port for a moment, as the near end of a connection.
+	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); l, err = net.Listen("tcp", addr) {
+		time.Sleep(20 * time.Millisecond)
+	}
 	if err != nil {
 		return err
 	}
@@ -363,6 +367,11 @@ func (x *session) request(ctx context.Context, c pdu.Command, body []byte) (pdu.
 	case <-ctx.Done():
 		return pdu.PDU{}, ctx.Err()
 	case <-x.done:
+	}
+	select { // a client that answers and leaves has answered
+	case a := <-got:
+		return a, nil
+	default:
 		return pdu.PDU{}, errGone
 	}
 }
