@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"textback/pbx/number"
+	"textback/rules/gsm7"
 	"textback/sms/smpp/pdu"
 )
 
@@ -42,9 +43,10 @@ func outgoing(s string, overrule *Kind) (a pdu.Address, ok bool) {
 
 // incoming makes E.164 of an address where that is certain. SMSCs are careless
 // with types, so a number that says nothing of its own is read as one of region, then as
-// one with its country code, and stays as it came if it is neither.
+// one with its country code, and stays as it came if it is neither. A name is UTF-8, or else
+// Latin-1: what is no UTF-8 would be another name once it has been stored.
 func incoming(a pdu.Address, region string) string {
-	s := strings.TrimSpace(a.Digits)
+	s, _ := gsm7.Text(gsm7.CodingASCII, []byte(strings.TrimSpace(a.Digits)))
 	digits := strings.TrimPrefix(s, "+")
 	if a.TON == pdu.Alphanumeric || !allDigits(digits) || digits == "" {
 		return s

@@ -297,6 +297,8 @@ func TestAddresses(t *testing.T) {
 		{pdu.Address{TON: 3, NPI: 0, Digits: "12345678901"}, "DE", "12345678901"},
 		{pdu.Address{TON: 5, NPI: 0, Digits: "Bank"}, "US", "Bank"},
 		{pdu.Address{TON: 5, NPI: 0, Digits: "12025550143"}, "US", "12025550143"},
+		{pdu.Address{TON: 5, NPI: 0, Digits: "Caf\xe9"}, "US", "Café"},
+		{pdu.Address{TON: 5, NPI: 0, Digits: "Café"}, "US", "Café"},
 		{pdu.Address{}, "US", ""},
 	} {
 		if got := incoming(c.in, c.region); got != c.want {
@@ -315,6 +317,9 @@ func FuzzDeliver(f *testing.F) {
 	f.Add(uint32(pdu.DeliverSM), m.Append(nil))
 	m = pdu.Message{Source: phone, Destination: office, Coding: 8, TLVs: pdu.TLVs{{Tag: pdu.MessagePayload, Value: []byte{0, 65}}, {Tag: pdu.SARReference, Value: []byte{0, 1}}, {Tag: pdu.SARTotal, Value: []byte{2}}, {Tag: pdu.SARSequence, Value: []byte{2}}}}
 	f.Add(uint32(pdu.DataSM), m.AppendData(nil))
+	m = part(9, 2, 1, "hi")
+	m.Source, m.Destination = pdu.Address{TON: 5, Digits: "Caf\xe9"}, office
+	f.Add(uint32(pdu.DeliverSM), m.Append(nil))
 	dir, err := os.MkdirTemp("/dev/shm", "smpp") // in memory: each part is synced
 	if err != nil {
 		dir = f.TempDir()
@@ -359,8 +364,14 @@ func FuzzDeliver(f *testing.F) {
 			}
 		}
 		if tr.parts.n != waiting { // the next process finds the same
-			if again := transport(t, opt); again.parts.n != tr.parts.n || len(again.parts.done) != len(tr.parts.done) {
+			again := transport(t, opt)
+			if again.parts.n != tr.parts.n || len(again.parts.done) != len(tr.parts.done) {
 				t.Errorf("%x: %d parts, and %d after a restart", body, tr.parts.n, again.parts.n)
+			}
+			for k := range tr.parts.texts {
+				if again.parts.texts[k] == nil {
+					t.Errorf("%x: after a restart text %s is another", body, k)
+				}
 			}
 		}
 	})
