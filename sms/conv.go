@@ -72,17 +72,9 @@ func Conversation(ctx context.Context, nc *nats.Conn, key string) ([]*Said, erro
 	if key == "" {
 		key = "*"
 	}
-	all, err := allOf(ctx, nc, ConvStream, convPrefix+key+".>")
+	out, err := allOf[Said](ctx, nc, ConvStream, convPrefix+key+".>")
 	if err != nil {
 		return nil, fmt.Errorf("read conversations: %w", err)
-	}
-	var out []*Said
-	for _, b := range all {
-		var x Said
-		if err := json.Unmarshal(b, &x); err != nil {
-			return nil, fmt.Errorf("read conversations: %w", err)
-		}
-		out = append(out, &x)
 	}
 	slices.SortStableFunc(out, func(a, b *Said) int { return a.At.Compare(b.At) })
 	return out, nil

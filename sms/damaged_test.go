@@ -85,11 +85,12 @@ func TestDamagedText(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.sender("0s", &desk{}, nil)
-	if err := o.pub.Finished(missed(sarah)); err != nil {
-		t.Fatal(err)
-	}
+	o.finish(missed(sarah))
 	o.eventually("planned, and nothing waits", func() bool {
 		rec := o.callerRecord(sarah)
 		return rec.Calls == 1 && len(rec.Open) == 0
 	})
+	if err := Jobs(o.ctx(), o.nc, func(*Job) {}); err == nil || !strings.Contains(err.Error(), jobSubject("abc-1")) {
+		t.Errorf("the list says: %v", err)
+	}
 }

@@ -82,18 +82,14 @@ func OpenOptOuts(ctx context.Context, nc *nats.Conn, key Key, dir string) (*OptO
 		return nil, err
 	}
 	inStream := map[string]OptOut{}
-	msgs, err := allOf(ctx, nc, OptOutStream, optOutPrefix+"*")
+	all, err := allOf[OptOut](ctx, nc, OptOutStream, optOutPrefix+"*")
 	if err != nil {
 		return nil, fmt.Errorf("read opt-outs: %w", err)
 	}
-	for _, b := range msgs {
-		var x OptOut
-		if err := json.Unmarshal(b, &x); err != nil {
-			return nil, fmt.Errorf("read opt-outs: %w", err)
-		}
-		inStream[x.Key] = x
+	for _, x := range all {
+		inStream[x.Key] = *x
 		if have, ok := inFile[x.Key]; !ok || have.At.Before(x.At) {
-			if err := o.save(x); err != nil {
+			if err := o.save(*x); err != nil {
 				return nil, err
 			}
 		}
@@ -397,16 +393,12 @@ func (o *OptOuts) out(ctx context.Context, key string) (bool, error) {
 
 // Each gives f every number's last word, those who came back included.
 func (o *OptOuts) Each(ctx context.Context, f func(OptOut)) error {
-	msgs, err := allOf(ctx, o.nc, OptOutStream, optOutPrefix+"*")
+	all, err := allOf[OptOut](ctx, o.nc, OptOutStream, optOutPrefix+"*")
 	if err != nil {
 		return fmt.Errorf("read opt-outs: %w", err)
 	}
-	for _, b := range msgs {
-		var x OptOut
-		if err := json.Unmarshal(b, &x); err != nil {
-			return fmt.Errorf("read opt-outs: %w", err)
-		}
-		f(x)
+	for _, x := range all {
+		f(*x)
 	}
 	return nil
 }

@@ -571,16 +571,18 @@ func (l *callerLocks) lock(k string) (unlock func()) {
 	}
 }
 
-// allOf reads the last message of each subject that matches, in the order of their sequences.
-func allOf(ctx context.Context, nc *nats.Conn, stream, filter string) ([]json.RawMessage, error) {
+// allOf reads the newest record under each subject that matches, in the order in which they
+// were stored.
+func allOf[T any](ctx context.Context, nc *nats.Conn, stream, filter string) ([]*T, error) {
 	type one struct {
-		seq  uint64
-		data []byte
+		subject string
+		seq     uint64
+		data    []byte
 	}
 	last := map[string]one{}
 	err := bus.Each(ctx, nc, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy},
 		func(m jetstream.Msg, seq uint64) (bool, error) {
-			last[m.Subject()] = one{seq, m.Data()}
+			last[m.Subject()] = one{m.Subject(), seq, m.Data()}
 			return true, nil
 		})
 	if err != nil {
@@ -610,11 +612,15 @@ func allOf(ctx context.Context, nc *nats.Conn, stream, filter string) ([]json.Ra
 		} else if err != nil {
 			return nil, err
 		}
-		last[subject] = one{m.Seq, m.Data}
+		last[subject] = one{subject, m.Seq, m.Data}
 	}
-	var out []json.RawMessage
+	var out []*T
 	for _, x := range slices.SortedFunc(maps.Values(last), func(a, b one) int { return cmp.Compare(a.seq, b.seq) }) {
-		out = append(out, x.data)
+		var v T
+		if err := json.Unmarshal(x.data, &v); err != nil {
+			return nil, &damaged{x.subject, x.seq, err}
+		}
+		out = append(out, &v)
 	}
 	return out, nil
 }

@@ -95,16 +95,12 @@ func (d *damaged) Unwrap() error { return d.err }
 
 // Jobs reads every job, newest decision last, and gives each to f.
 func Jobs(ctx context.Context, nc *nats.Conn, f func(*Job)) error {
-	all, err := allOf(ctx, nc, Stream, prefix+"job.*")
+	all, err := allOf[Job](ctx, nc, Stream, prefix+"job.*")
 	if err != nil {
 		return fmt.Errorf("read jobs: %w", err)
 	}
-	for _, b := range all {
-		var j Job
-		if err := json.Unmarshal(b, &j); err != nil {
-			return fmt.Errorf("read jobs: %w", err)
-		}
-		f(&j)
+	for _, j := range all {
+		f(j)
 	}
 	return nil
 }
