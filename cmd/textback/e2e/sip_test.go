@@ -57,6 +57,9 @@ func TestSIPAlone(t *testing.T) {
 					if err != nil && try < 3 {
 						t.Logf("the lab stumbled: %v", err)
 						d.kill()
+						if err := p.Restart(); err != nil { // the phones left legs behind
+							t.Fatal(err)
+						}
 						continue
 					}
 					if err != nil {
