@@ -2,7 +2,6 @@ package sms
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"time"
 
@@ -47,8 +46,7 @@ func (s *Sender) withCallerOnce(ctx context.Context, key string, f func(tx *call
 	for _, id := range slices.Concat(tx.Caller.Open, tx.Caller.Tasks) {
 		var j Job
 		seq, err := read(ctx, s.opt.NC, Stream, jobSubject(id), &j)
-		if d := (*damaged)(nil); errors.As(err, &d) {
-			s.opt.Log.Error("a text's record cannot be read; it is left alone", "job", id, "error", err)
+		if s.unreadableText(id, err) {
 			seq, err = 0, nil
 		}
 		if err != nil {

@@ -1,18 +1,22 @@
 package sms
 
 import (
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"textback/pbx/bus"
+	"textback/pbx/testkit"
 	"textback/rules"
 )
 
 // damage stores what no record is.
 func (o *office) damage(subject string) {
 	o.t.Helper()
-	if _, err := bus.Publish(o.ctx(), o.nc, message(subject, []byte(`{"calls":"thr`), jobTTL)); err != nil {
+	if _, err := bus.Publish(o.ctx(), o.nc, &nats.Msg{Subject: subject, Data: []byte(`{"calls":"thr`)}); err != nil {
 		o.t.Fatal(err)
 	}
 }
@@ -93,4 +97,28 @@ func TestDamagedText(t *testing.T) {
 	if err := Jobs(o.ctx(), o.nc, func(*Job) {}); err == nil || !strings.Contains(err.Error(), jobSubject("abc-1")) {
 		t.Errorf("the list says: %v", err)
 	}
+}
+
+// Only a text's own record makes it hopeless: while another that it needs cannot be
+// read, the text waits.
+func TestDamagedBesideAText(t *testing.T) {
+	o := open(t, t.TempDir())
+	k := o.key.Caller(sarah)
+	o.damage(optOutSubject(k))
+	due := &Job{ID: "abc-1", Call: "hq/before", Site: "hq", Caller: k, To: sarah, State: Scheduled, Body: "hello", Segments: 1,
+		CallEndedAt: time.Now(), DueAt: time.Now(), FreshUntil: time.Now().Add(time.Hour)}
+	o.store(jobSubject(due.ID), due)
+	if _, err := bus.Publish(o.ctx(), o.nc, message(dueSubject(due.ID), nil, dueTTL)); err != nil {
+		t.Fatal(err)
+	}
+	var log testkit.Log
+	o.sender("0s", &desk{}, func(s *SenderOptions) { s.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	o.eventually("it is tried", func() bool { return strings.Contains(log.String(), "could not be looked at") })
+	if strings.Contains(log.String(), "left alone") {
+		t.Error(log.String())
+	}
+	if err := o.out.publish(o.ctx(), OptOut{Key: k, At: time.Now().UTC(), Source: ByAdmin}, anySeq); err != nil {
+		t.Fatal(err)
+	}
+	o.jobState(due.ID, Sent)
 }

@@ -53,12 +53,10 @@ func (s *Sender) bring(ctx context.Context, id string, step func(context.Context
 		err := step(wctx, id)
 		cancel()
 		var again errAgain
-		var lost *damaged
 		switch {
 		case err == nil:
 			return true
-		case errors.As(err, &lost):
-			s.opt.Log.Error("a text's record cannot be read; it is left alone", "job", id, "error", err)
+		case s.unreadableText(id, err):
 			return true
 		case errors.As(err, &again):
 			if err = s.wake(ctx, id, s.opt.Now().Add(again.after)); err == nil {

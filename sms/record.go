@@ -68,7 +68,7 @@ type Job struct {
 	UpdatedAt    time.Time `json:"updated_at"`
 	Attempt      int       `json:"attempt,omitempty"`     // submissions begun
 	Owner        string    `json:"owner,omitempty"`       // the process that submits
-	SubmittedAt  time.Time `json:"submitted_at,omitzero"` // when the last submission began
+	SubmittedAt  time.Time `json:"submitted_at,omitzero"` // when the last submission began, before its guards were asked
 	ProviderID   string    `json:"provider_id,omitempty"`
 	ProviderCode string    `json:"provider_code,omitempty"`
 	First        bool      `json:"first,omitempty"` // it is its episode's first text
@@ -154,11 +154,22 @@ const (
 	unreadableFor = 24 * time.Hour
 )
 
+// unreadableText tells whether err is of the record of the text itself, and says so in the
+// log: it does not pass. Any other record that cannot be read is no reason to drop a text.
+func (s *Sender) unreadableText(id string, err error) bool {
+	d, ok := errors.AsType[*damaged](err)
+	if !ok || d.subject != jobSubject(id) {
+		return false
+	}
+	s.opt.Log.Error("a text's record cannot be read; it is left alone", "job", id, "error", err)
+	return true
+}
+
 // readCaller reads what is remembered of a caller, and the version of that. A record that
 // is damaged is begun anew, so that one caller's never holds up all others.
 func readCaller(ctx context.Context, nc *nats.Conn, key string, c *Caller, now time.Time) (uint64, error) {
 	seq, err := read(ctx, nc, Stream, callerSubject(key), c)
-	if d := (*damaged)(nil); errors.As(err, &d) {
+	if d, ok := errors.AsType[*damaged](err); ok {
 		*c = Caller{KnownSince: now.UTC(), Machine: unreadable, MachineTill: now.Add(unreadableFor).UTC()}
 		seq, err = d.seq, nil
 	}

@@ -1,13 +1,11 @@
 package sms
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math"
 	"os"
 	"slices"
@@ -574,51 +572,15 @@ func (l *callerLocks) lock(k string) (unlock func()) {
 // allOf reads the newest record under each subject that matches, in the order in which they
 // were stored.
 func allOf[T any](ctx context.Context, nc *nats.Conn, stream, filter string) ([]*T, error) {
-	type one struct {
-		subject string
-		seq     uint64
-		data    []byte
-	}
-	last := map[string]one{}
-	err := bus.Each(ctx, nc, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}, DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy},
-		func(m jetstream.Msg, seq uint64) (bool, error) {
-			last[m.Subject()] = one{m.Subject(), seq, m.Data()}
-			return true, nil
-		})
+	msgs, err := bus.GetAll(ctx, nc, stream, filter)
 	if err != nil {
 		return nil, err
-	}
-	// A record that is written while they are read is not among them: the message that was to
-	// come is gone by then. It is asked for by itself.
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return nil, err
-	}
-	st, err := js.Stream(ctx, stream)
-	if err != nil {
-		return nil, err
-	}
-	info, err := st.Info(ctx, jetstream.WithSubjectFilter(filter))
-	if err != nil {
-		return nil, err
-	}
-	for subject := range info.State.Subjects {
-		if _, have := last[subject]; have {
-			continue
-		}
-		m, err := bus.GetLast(ctx, nc, stream, subject)
-		if errors.Is(err, bus.ErrNotFound) {
-			continue
-		} else if err != nil {
-			return nil, err
-		}
-		last[subject] = one{subject, m.Seq, m.Data}
 	}
 	var out []*T
-	for _, x := range slices.SortedFunc(maps.Values(last), func(a, b one) int { return cmp.Compare(a.seq, b.seq) }) {
+	for _, m := range msgs {
 		var v T
-		if err := json.Unmarshal(x.data, &v); err != nil {
-			return nil, &damaged{x.subject, x.seq, err}
+		if err := json.Unmarshal(m.Data, &v); err != nil {
+			return nil, &damaged{m.Subject, m.Seq, err}
 		}
 		out = append(out, &v)
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -236,6 +237,9 @@ func TestGetAllReadsAll(t *testing.T) {
 		all, err := GetAll(ctx(t), nc, "T", "t.>")
 		if err != nil || len(all) != want || !slices.ContainsFunc(all, func(m Msg) bool { return m.Subject == "t.0" && m.Seq == seq }) {
 			t.Errorf("%d of %d messages, %v", len(all), want, err)
+		}
+		if !slices.IsSortedFunc(all, func(a, b Msg) int { return cmp.Compare(a.Seq, b.Seq) }) {
+			t.Errorf("%d messages are in no order", want)
 		}
 	}
 }

@@ -299,8 +299,9 @@ func GetLast(ctx context.Context, nc *nats.Conn, stream, subject string) (*Msg, 
 	return m, nil
 }
 
-// GetAll reads the last message of every subject that matches. On a cluster a
-// replica may answer, a moment behind.
+// GetAll reads the last message of every subject that matches, in the order in which they
+// were stored; of a subject that is written meanwhile, the one before or the new one. On a
+// cluster a replica may answer, a moment behind.
 func GetAll(ctx context.Context, nc *nats.Conn, stream, filter string) ([]Msg, error) {
 	out, more, err := directGet(ctx, nc, stream, filter, map[string]any{"multi_last": []string{filter}, "batch": pageSize})
 	if err != nil || !more {
