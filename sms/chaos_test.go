@@ -9,7 +9,6 @@ import (
 	"log"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +21,7 @@ import (
 
 	"textback/pbx"
 	"textback/pbx/event"
+	"textback/pbx/testkit"
 	"textback/rules"
 	"textback/sms"
 	"textback/sms/emulator"
@@ -104,11 +104,7 @@ func newChaos(t *testing.T) *chaos {
 
 // provide starts the provider at addr.
 func (x *chaos) provide(addr string) {
-	l, err := net.Listen("tcp", addr)
-	// Somebody else may hold the port for a moment, as the near end of a connection.
-	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); l, err = net.Listen("tcp", addr) {
-		time.Sleep(20 * time.Millisecond)
-	}
+	l, err := testkit.Listen(addr)
 	if err != nil {
 		x.t.Error(err)
 		return

@@ -12,6 +12,7 @@ import (
 
 	"textback/pbx"
 	"textback/pbx/bus"
+	"textback/pbx/testkit"
 	"textback/rules"
 )
 
@@ -694,7 +695,7 @@ func TestCalledBackWhileSubmitting(t *testing.T) {
 
 // What a caller shows who is no number stands neither in the job nor in the log.
 func TestOddNumberIsMasked(t *testing.T) {
-	var log logged
+	var log testkit.Log
 	o := open(t, t.TempDir())
 	o.under(&desk{}, policy{}, func(s *SenderOptions) { s.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	c := missed("")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 
 	"textback/pbx"
+	"textback/pbx/testkit"
 	"textback/sms"
 	"textback/sms/emulator"
 )
@@ -22,17 +22,12 @@ func natsServer(t *testing.T, dir string, port int) *server.Server {
 	t.Helper()
 	if port == 0 {
 		port = server.RANDOM_PORT
-	} else { // somebody else may hold it for a moment, as the near end of a connection
-		for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if err == nil {
-				_ = l.Close()
-				break
-			}
-			if time.Now().After(end) {
-				t.Fatal(err)
-			}
+	} else {
+		l, err := testkit.Listen(fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			t.Fatal(err)
 		}
+		l.Close()
 	}
 	ns, err := server.NewServer(&server.Options{ServerName: "outside", Host: "127.0.0.1", Port: port, JetStream: true, StoreDir: dir, SyncAlways: true, NoSigs: true, NoLog: true})
 	if err != nil {

@@ -6,34 +6,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"textback/pbx/testkit"
 )
-
-// logged is a log that may be read while it is written.
-type logged struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
 
 // A STOP that cannot be stored is seen: in the log once, and in the sender's health until it is.
 func TestUnstoredIsSeen(t *testing.T) {
 	o := open(t, t.TempDir())
-	var log logged
+	var log testkit.Log
 	var late atomic.Int64 // how far the sender's clock is ahead
 	s := o.sender("1s", &desk{}, func(opt *SenderOptions) {
 		opt.Log = slog.New(slog.NewTextHandler(&log, nil))

@@ -12,10 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"textback/pbx/testkit"
 )
 
 // process is 'textback serve' as a process of its own, as systemd would start it.
@@ -27,25 +28,8 @@ type process struct {
 	nats  string
 	cmd   *exec.Cmd
 	ended chan error
-	log   *lockedBuffer
-	said  *lockedBuffer // to the service manager, a message a line
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	log   *testkit.Log
+	said  *testkit.Log // to the service manager, a message a line
 }
 
 // newDaemon writes the configuration of a daemon. pbx is its section of textback.yaml; without
@@ -53,14 +37,14 @@ func (l *lockedBuffer) String() string {
 // external server is, empty for the embedded one.
 func newDaemon(t *testing.T, pbx, nats string) *process {
 	t.Helper()
-	d := &process{t: t, dir: t.TempDir(), http: fmt.Sprintf("127.0.0.1:%d", freePort(t)), nats: nats, log: &lockedBuffer{}, said: &lockedBuffer{}}
+	d := &process{t: t, dir: t.TempDir(), http: testkit.FreeAddr(t), nats: nats, log: &testkit.Log{}, said: &testkit.Log{}}
 	server := "url: 'nats://" + nats + "'"
 	if nats == "" {
-		d.nats = fmt.Sprintf("127.0.0.1:%d", freePort(t))
+		d.nats = testkit.FreeAddr(t)
 		server = "listen: '" + d.nats + "'"
 	}
 	if pbx == "" {
-		pbx = fmt.Sprintf("sip: {pbx: [192.0.2.1], trunks: [192.0.2.2], hep: {listen: '127.0.0.1:%d'}}", freePort(t))
+		pbx = fmt.Sprintf("sip: {pbx: [192.0.2.1], trunks: [192.0.2.2], hep: {listen: '%s'}}", testkit.FreeAddr(t))
 	}
 	d.conf = filepath.Join(d.dir, "textback.yaml")
 	d.write("rules.yaml", officeRules)
@@ -211,7 +195,7 @@ func TestRootAndDaemon(t *testing.T) {
 		if err := d.signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		d.said = &lockedBuffer{}
+		d.said = &testkit.Log{}
 	}
 	d.start(uid)
 	ready()
@@ -269,7 +253,7 @@ func TestKeyIsElsewhere(t *testing.T) {
 	if !strings.Contains(d.log.String(), "restore it from a backup") {
 		t.Error("nothing says what to do")
 	}
-	d.said = &lockedBuffer{}
+	d.said = &testkit.Log{}
 	for _, k := range []struct{ key, says string }{{strings.Repeat("ab", 32), "made with another key"}, {string(kept), "has opted out"}} {
 		if err := os.WriteFile(key, []byte(k.key), 0o600); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"textback/pbx/testkit"
 )
 
 // externalNATS runs a NATS server that is not textback's at addr.
@@ -33,7 +35,7 @@ func externalNATS(t *testing.T, addr, store string) *server.Server {
 
 // While textback waits for an external NATS it says so, and takes SIGHUP.
 func TestWaitsForNATS(t *testing.T) {
-	addr := fmt.Sprintf("127.0.0.1:%d", freePort(t))
+	addr := testkit.FreeAddr(t)
 	d := newDaemon(t, "", addr)
 	d.start(0)
 	bad := func(what string, code int, parts ...string) {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 
 	"textback/cmd/textback/config"
 	"textback/pbx/bus"
+	"textback/pbx/testkit"
 	"textback/rules"
 	"textback/sms"
 )
@@ -62,24 +62,6 @@ func (g *gateway) Webhook(in sms.Inbox) http.Handler {
 	})
 }
 
-// given are the ports that freePort has returned: each is free only until it is used.
-var given sync.Map
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		l.Close()
-		if _, twice := given.LoadOrStore(port, true); !twice {
-			return port
-		}
-	}
-}
-
 const officeRules = `
 version: 1
 business: {name: Miller Dental}
@@ -94,7 +76,7 @@ func TestInbound(t *testing.T) {
 	t.Setenv("CREDENTIALS_DIRECTORY", "")
 	t.Setenv("STATE_DIRECTORY", "")
 	dir := t.TempDir()
-	natsPort, hookPort := freePort(t), freePort(t)
+	natsAddr, hookAddr := testkit.FreeAddr(t), testkit.FreeAddr(t)
 	write := func(name, content string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
@@ -105,8 +87,8 @@ func TestInbound(t *testing.T) {
 	}
 	write("rules.yaml", officeRules)
 	write("ari_password", "x")
-	conf := write("textback.yaml", fmt.Sprintf("state_dir: %s\nnats: {listen: '127.0.0.1:%d'}\nhttp: {listen: off}\noptouts: {store: number}\nwebhooks: {listen: '127.0.0.1:%d', public_url: 'https://sms.example/textback'}\nlines: [{number: '+12125550100'}]\n",
-		dir, natsPort, hookPort))
+	conf := write("textback.yaml", fmt.Sprintf("state_dir: %s\nnats: {listen: '%s'}\nhttp: {listen: off}\noptouts: {store: number}\nwebhooks: {listen: '%s', public_url: 'https://sms.example/textback'}\nlines: [{number: '+12125550100'}]\n",
+		dir, natsAddr, hookAddr))
 	var errs bytes.Buffer
 	cfg, r, err := loadConfig(console{nil, io.Discard, &errs}, conf)
 	if err != nil {
@@ -155,7 +137,7 @@ func TestInbound(t *testing.T) {
 	}
 	call := func(path, secret, body string) int {
 		t.Helper()
-		req, _ := http.NewRequest("POST", fmt.Sprintf("http://127.0.0.1:%d%s", hookPort, path), strings.NewReader(body))
+		req, _ := http.NewRequest("POST", fmt.Sprintf("http://%s%s", hookAddr, path), strings.NewReader(body))
 		req.Header.Set("X-Secret", secret)
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {

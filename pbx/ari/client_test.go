@@ -16,6 +16,7 @@ import (
 	"github.com/coder/websocket"
 
 	"textback/pbx"
+	"textback/pbx/testkit"
 )
 
 // fakeARI stands for moments of Asterisk's life that are hard to time on a
@@ -106,30 +107,13 @@ type watched struct {
 	lost     chan error
 	calls    chan *pbx.Call
 	live     chan *pbx.Call
-	log      *safeBuffer
+	log      *testkit.Log
 	client   *Client
-}
-
-type safeBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *safeBuffer) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(p)
-}
-
-func (s *safeBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 func watch(t *testing.T, url string, change func(*Options)) *watched {
 	t.Helper()
-	w := &watched{make(chan string, 100), make(chan error, 100), make(chan *pbx.Call, 100), make(chan *pbx.Call, 100), &safeBuffer{}, nil}
+	w := &watched{make(chan string, 100), make(chan error, 100), make(chan *pbx.Call, 100), make(chan *pbx.Call, 100), &testkit.Log{}, nil}
 	opt := Options{URL: url, User: "textback", Password: "secret", Log: slog.New(slog.NewTextHandler(w.log, nil)),
 		MinPause: time.Millisecond, MaxPause: 20 * time.Millisecond, AuthPause: 20 * time.Millisecond,
 		Observe: Observer{Attached: func(v string) { w.attached <- v }, Lost: func(err error) { w.lost <- err }}}

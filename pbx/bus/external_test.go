@@ -17,7 +17,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +27,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"textback/pbx/event"
+	"textback/pbx/testkit"
 )
 
 // natsServer builds the nats-server program of the version in go.mod, once.
@@ -52,7 +52,7 @@ type external struct {
 	t    testing.TB
 	path string // the program
 	conf string // its configuration file
-	port int
+	addr string
 	cmd  *exec.Cmd
 	out  *os.File
 }
@@ -69,18 +69,13 @@ func newExternal(t testing.TB, more string) *external {
 
 func externalOf(t testing.TB, path, more string) *external {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	port := l.Addr().(*net.TCPAddr).Port
-	l.Close()
 	dir := t.TempDir()
-	e := &external{t: t, path: path, conf: filepath.Join(dir, "nats.conf"), port: port}
-	conf := fmt.Sprintf("listen: 127.0.0.1:%d\njetstream { store_dir: %q, sync_interval: always, max_file: 1G }\n%s\n", port, filepath.Join(dir, "store"), more)
+	e := &external{t: t, path: path, conf: filepath.Join(dir, "nats.conf"), addr: testkit.FreeAddr(t)}
+	conf := fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always, max_file: 1G }\n%s\n", e.addr, filepath.Join(dir, "store"), more)
 	if err := os.WriteFile(e.conf, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var err error
 	if e.out, err = os.Create(filepath.Join(dir, "log")); err != nil {
 		t.Fatal(err)
 	}
@@ -98,20 +93,18 @@ func externalOf(t testing.TB, path, more string) *external {
 // start runs the server and waits until its port is open.
 func (e *external) start() {
 	e.t.Helper()
-	eventually(e.t, "the port is free", func() bool { // not the near end of somebody's connection
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(e.port))
-		if err == nil {
-			l.Close()
-		}
-		return err == nil
-	})
+	l, err := testkit.Listen(e.addr)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	l.Close()
 	e.cmd = exec.Command(e.path, "-c", e.conf)
 	e.cmd.Stdout, e.cmd.Stderr = e.out, e.out
 	if err := e.cmd.Start(); err != nil {
 		e.t.Fatal(err)
 	}
 	eventually(e.t, "nats-server listens", func() bool {
-		c, err := net.Dial("tcp", "127.0.0.1:"+strconv.Itoa(e.port))
+		c, err := net.Dial("tcp", e.addr)
 		if err == nil {
 			c.Close()
 		}
@@ -137,7 +130,7 @@ func (e *external) said(what string) int {
 	return bytes.Count(b, []byte(what))
 }
 
-func (e *external) url(scheme string) string { return fmt.Sprintf("%s://127.0.0.1:%d", scheme, e.port) }
+func (e *external) url(scheme string) string { return scheme + "://" + e.addr }
 
 func (e *external) connect(opt ConnectOptions) *nats.Conn {
 	e.t.Helper()
@@ -406,15 +399,15 @@ func TestRefusalIsTold(t *testing.T) {
 	}
 	ca, cert, _ := certificates(t)
 	e := newExternal(t, fmt.Sprintf("tls { cert_file: %q, key_file: %q, ca_file: %q, verify: true }\n", cert, cert+".key", ca))
-	var journal recorded
+	var journal testkit.Log
 	nc, err := Connect(ConnectOptions{URL: e.url("tls"), Role: Watcher, CAFile: ca, Log: slog.New(slog.NewTextHandler(&journal, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	eventually(t, "no server is told", func() bool { return journal.count("connection refused") > 0 })
+	eventually(t, "no server is told", func() bool { return len(journal.Lines("connection refused")) > 0 })
 	e.start()
-	eventually(t, "the refusal is told", func() bool { return journal.count("certificate required") > 0 })
+	eventually(t, "the refusal is told", func() bool { return len(journal.Lines("certificate required")) > 0 })
 	eventually(t, "the server refuses again and again", func() bool { return e.said("provide a certificate") > 5 })
 	// A machine under load may have another reason in between, such as a timeout.
 	ports, last := regexp.MustCompile(`127\.0\.0\.1:\d+`), ""
@@ -427,26 +420,6 @@ func TestRefusalIsTold(t *testing.T) {
 		}
 	}
 }
-
-// recorded is a log that a test reads while it is written.
-type recorded struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (r *recorded) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.Write(p)
-}
-
-func (r *recorded) String() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.b.String()
-}
-
-func (r *recorded) count(s string) int { return strings.Count(r.String(), s) }
 
 // TestRefusedForAWhile has a server that does not know textback's user yet: an
 // admin who mends that need not restart textback.
@@ -570,7 +543,7 @@ func TestServerWithoutJetStreamIsRefused(t *testing.T) {
 		t.Skip("builds nats-server")
 	}
 	e := newExternal(t, "")
-	if err := os.WriteFile(e.conf, fmt.Appendf(nil, "listen: 127.0.0.1:%d\n", e.port), 0o600); err != nil {
+	if err := os.WriteFile(e.conf, fmt.Appendf(nil, "listen: %q\n", e.addr), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	e.start()

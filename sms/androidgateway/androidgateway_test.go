@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"textback/pbx/testkit"
 	"textback/sms"
 	"textback/sms/smstest"
 )
@@ -301,7 +302,7 @@ func TestCheckAndRegister(t *testing.T) {
 func TestRun(t *testing.T) {
 	p := newPhone(t)
 	p.Do(smstest.Order{Fate: smstest.Down})
-	said := &lines{}
+	said := &testkit.Log{}
 	tr := transport(t, p, func(o *Options) {
 		o.RegisterEvery = 10 * time.Millisecond
 		o.Log = slog.New(slog.NewTextHandler(said, nil))
@@ -343,24 +344,6 @@ func TestRun(t *testing.T) {
 	if err := transport(t, quiet, func(o *Options) { o.PublicURL = "" }).Run(ctx, &box{}); err != nil || len(quiet.hooks) > 0 {
 		t.Error(err, quiet.hooks)
 	}
-}
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // box takes everything.

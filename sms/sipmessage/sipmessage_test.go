@@ -14,6 +14,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/icholy/digest"
 
+	"textback/pbx/testkit"
 	"textback/sms"
 	"textback/sms/smstest"
 )
@@ -506,31 +507,13 @@ func TestRegistration(t *testing.T) {
 
 // A server that is away is said so in the log, once, within the time that a probe has.
 func TestNotRegistered(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	running(t, Options{Server: "127.0.0.1:9", User: "office", Register: true, ConnectTimeout: 50 * time.Millisecond, AnswerTimeout: time.Hour,
 		Log: slog.New(slog.NewTextHandler(&log, nil))}, nil)
 	until(t, "it is said", func() bool { return strings.Contains(log.String(), "replies do not arrive") })
 	if s := log.String(); strings.Contains(s, password) || strings.Count(s, "\n") != 1 {
 		t.Errorf("log:\n%s", s)
 	}
-}
-
-// lines is a log that may be read while it is written.
-type lines struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *lines) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // Run ends only after a text under way has its answer.

@@ -3,11 +3,12 @@ package smstest
 import (
 	"io"
 	"log"
-	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
+
+	"textback/pbx/testkit"
 )
 
 // A Server is a provider's HTTP API on loopback that can go down, so that
@@ -69,16 +70,9 @@ func (s *Server) Up() {
 	if s.srv != nil {
 		return
 	}
-	var l net.Listener
-	var err error
-	// Somebody else may hold the port for a moment, as the near end of a connection.
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if l, err = net.Listen("tcp", s.addr); err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			s.t.Fatal(err)
-		}
+	l, err := testkit.Listen(s.addr)
+	if err != nil {
+		s.t.Fatal(err)
 	}
 	s.addr = l.Addr().String()
 	s.srv = &http.Server{Handler: s.h, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}

@@ -1,7 +1,6 @@
 package twilio
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"textback/pbx/testkit"
 	"textback/sms"
 )
 
@@ -425,13 +425,8 @@ func TestRun(t *testing.T) {
 	l.add("SM1", "inbound", "received", noon, nil)
 	s := httptest.NewServer(l)
 	t.Cleanup(s.Close)
-	var mu sync.Mutex
-	var logged bytes.Buffer
-	log := slog.New(slog.NewTextHandler(writer(func(b []byte) (int, error) {
-		mu.Lock()
-		defer mu.Unlock()
-		return logged.Write(b)
-	}), nil))
+	var logged testkit.Log
+	log := slog.New(slog.NewTextHandler(&logged, nil))
 	tr := transport(t, s.URL, patient, func(o *Options) { o.Poll, o.Log = time.Millisecond, log })
 	ctx, stop := context.WithCancel(t.Context())
 	in := &store{}
@@ -440,9 +435,7 @@ func TestRun(t *testing.T) {
 	wait := func(what string) {
 		t.Helper()
 		for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
-			mu.Lock()
 			got := strings.Count(logged.String(), what)
-			mu.Unlock()
 			if got > 0 || time.Now().After(end) {
 				if got != 1 {
 					t.Fatalf("%q is logged %d times: %s", what, got, logged.String())
@@ -478,7 +471,3 @@ func TestRun(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
-
-type writer func([]byte) (int, error)
-
-func (w writer) Write(b []byte) (int, error) { return w(b) }

@@ -24,6 +24,7 @@ import (
 	"textback/pbx/bus"
 	"textback/pbx/event"
 	"textback/pbx/lab"
+	"textback/pbx/testkit"
 	"textback/sms"
 )
 
@@ -151,25 +152,9 @@ type daemon struct {
 	ready chan struct{}
 }
 
-var given sync.Map // addresses, so that none is given twice
-
-func freeAddr(t *testing.T) string {
-	for {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().String()
-		l.Close()
-		if _, twice := given.LoadOrStore(addr, true); !twice {
-			return addr
-		}
-	}
-}
-
 func newDaemon(t *testing.T, pbx, provider, delay string) *daemon {
 	t.Helper()
-	d := &daemon{t: t, ari: strings.Contains(pbx, "asterisk:"), dir: t.TempDir(), addr: freeAddr(t), http: freeAddr(t)}
+	d := &daemon{t: t, ari: strings.Contains(pbx, "asterisk:"), dir: t.TempDir(), addr: testkit.FreeAddr(t), http: testkit.FreeAddr(t)}
 	write := func(name, content string) {
 		if err := os.WriteFile(filepath.Join(d.dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)

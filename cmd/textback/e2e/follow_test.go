@@ -12,6 +12,7 @@ import (
 
 	"textback/pbx/bus"
 	"textback/pbx/lab"
+	"textback/pbx/testkit"
 	"textback/rules"
 	"textback/sms"
 	"textback/sms/emulator"
@@ -63,7 +64,7 @@ func followUps(t *testing.T, v lab.Version, last bool) bool {
 	shop := httptest.NewServer(emu)
 	t.Cleanup(shop.Close)
 	d := newDaemon(t, overARI(p), shop.URL, "0s")
-	hooks := freeAddr(t)
+	hooks := testkit.FreeAddr(t)
 	const public = "https://office.example/textback"
 	emu.InboundURL = public + "/twilio/inbound"
 	emu.Reach = func(u string) string { return strings.Replace(u, "https://office.example", "http://"+hooks, 1) }

@@ -25,6 +25,7 @@ import (
 
 	"textback/pbx"
 	"textback/pbx/bus"
+	"textback/pbx/testkit"
 	"textback/rules"
 	"textback/rules/gsm7"
 	"textback/sms"
@@ -73,10 +74,10 @@ type office struct {
 // file of its name. The office knows no caller's number but what leaks.
 func newOffice(t *testing.T, section string, webhooks bool, secrets map[string]string) *office {
 	t.Helper()
-	o := &office{daemon: newDaemon(t, "", "", "0s"), hooks: freeAddr(t), secrets: secrets}
+	o := &office{daemon: newDaemon(t, "", "", "0s"), hooks: testkit.FreeAddr(t), secrets: secrets}
 	// A witness that nobody tells anything.
 	conf := fmt.Sprintf("site: lab\nstate_dir: %s/state\npbx: {sip: {pbx: [192.0.2.10], trunks: [192.0.2.20], hep: {listen: %q, key_file: hep_key}}}\n"+
-		"lines: [{number: %q}]\nsms: %s\nnats: {listen: %q}\nhttp: {listen: %q}\nlog: {level: debug}\n", o.dir, freeAddr(t), officeLine, section, o.addr, o.http)
+		"lines: [{number: %q}]\nsms: %s\nnats: {listen: %q}\nhttp: {listen: %q}\nlog: {level: debug}\n", o.dir, testkit.FreeAddr(t), officeLine, section, o.addr, o.http)
 	if webhooks {
 		conf += fmt.Sprintf("webhooks: {listen: %q, public_url: %q}\n", o.hooks, publicURL)
 	}

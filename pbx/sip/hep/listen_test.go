@@ -14,32 +14,10 @@ import (
 	"time"
 
 	"textback/pbx/sip"
+	"textback/pbx/testkit"
 )
 
-// A written is a log that several goroutines write.
-type written struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (w *written) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.b.Write(b)
-}
-
-func (w *written) lines(with string) (out []string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for l := range strings.Lines(w.b.String()) {
-		if strings.Contains(l, with) {
-			out = append(out, l)
-		}
-	}
-	return out
-}
-
-func (w *written) log() *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+func slogTo(l *testkit.Log) *slog.Logger { return slog.New(slog.NewTextHandler(l, nil)) }
 
 func dial(t *testing.T, network string, l *Listener) net.Conn {
 	t.Helper()
@@ -73,8 +51,8 @@ func TestOpenToTheNetwork(t *testing.T) {
 		{"0.0.0.0:0", "s3cret", nil, false, true},
 	}
 	for _, tt := range tests {
-		var w written
-		l, err := Listen(Options{Listen: tt.listen, Key: tt.key, Allow: tt.allow, Log: w.log(), Handle: func(*sip.Packet) {}})
+		var w testkit.Log
+		l, err := Listen(Options{Listen: tt.listen, Key: tt.key, Allow: tt.allow, Log: slogTo(&w), Handle: func(*sip.Packet) {}})
 		if err == nil {
 			l.udp.Close()
 			l.tcp.Close()
@@ -82,7 +60,7 @@ func TestOpenToTheNetwork(t *testing.T) {
 		if (err != nil) != tt.refused || err != nil && !strings.Contains(err.Error(), "set a key") {
 			t.Errorf("%s, key %q, %v: %v", tt.listen, tt.key, tt.allow, err)
 		}
-		if warned := len(w.lines("this host only")) > 0; warned != tt.warned {
+		if warned := len(w.Lines("this host only")) > 0; warned != tt.warned {
 			t.Errorf("%s, key %q, %v: warned %v", tt.listen, tt.key, tt.allow, warned)
 		}
 	}
@@ -97,13 +75,13 @@ func TestOpenToTheNetwork(t *testing.T) {
 
 // What the kernel gave is said when it is less, and only then.
 func TestSmallBuffer(t *testing.T) {
-	var w written
-	l, _ := listener(t, Options{Listen: "127.0.0.1:0", Log: w.log()})
+	var w testkit.Log
+	l, _ := listener(t, Options{Listen: "127.0.0.1:0", Log: slogTo(&w)})
 	n := bufferOf(l.udp)
 	if n <= 0 {
 		t.Errorf("a buffer of %d bytes", n)
 	}
-	if said := len(w.lines("net.core.rmem_max")) > 0; said != (n < readBuffer) {
+	if said := len(w.Lines("net.core.rmem_max")) > 0; said != (n < readBuffer) {
 		t.Errorf("a buffer of %d bytes; said: %v", n, said)
 	}
 }
@@ -142,20 +120,20 @@ func TestOldVersionsHaveNoKey(t *testing.T) {
 	if s := <-got; s != "198.51.100.7:5060 "+invite {
 		t.Errorf("%q", s)
 	}
-	var w written
-	l, _ = listener(t, Options{Listen: "127.0.0.1:0", Key: "s3cret", Log: w.log()})
+	var w testkit.Log
+	l, _ = listener(t, Options{Listen: "127.0.0.1:0", Key: "s3cret", Log: slogTo(&w)})
 	_, _ = dial(t, "udp", l).Write(old)
 	dropped(t, l, "bad key")
-	if len(w.lines("set the sender to version 3")) != 1 {
-		t.Errorf("%q", w.lines(""))
+	if len(w.Lines("set the sender to version 3")) != 1 {
+		t.Errorf("%q", w.Lines(""))
 	}
 }
 
 // One line a minute for each reason, with the address and the number so far.
 func TestDroppedIsSaid(t *testing.T) {
-	var w written
+	var w testkit.Log
 	now := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	l, err := Listen(Options{Listen: "127.0.0.1:0", Key: "s3cret", Log: w.log(), Handle: func(*sip.Packet) {}, Now: func() time.Time { return now }})
+	l, err := Listen(Options{Listen: "127.0.0.1:0", Key: "s3cret", Log: slogTo(&w), Handle: func(*sip.Packet) {}, Now: func() time.Time { return now }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,13 +147,13 @@ func TestDroppedIsSaid(t *testing.T) {
 		l.take(wrong, netip.MustParseAddrPort("192.0.2.66:5"))
 	}
 	for why, address := range map[string]string{"bad key": "from=127.0.0.1:4000", "no HEP": "from=127.0.0.1:4000", "not allowed": "from=192.0.2.66:5"} {
-		if s := w.lines(why); len(s) != 1 || !strings.Contains(s[0], address) || l.Counts().Dropped[why] != 5 {
+		if s := w.Lines(why); len(s) != 1 || !strings.Contains(s[0], address) || l.Counts().Dropped[why] != 5 {
 			t.Errorf("%s: %q, %+v", why, s, l.Counts())
 		}
 	}
 	now = now.Add(sayAgain)
 	l.take(wrong, from)
-	if s := w.lines("bad key"); len(s) != 2 || !strings.Contains(s[1], "dropped=6") {
+	if s := w.Lines("bad key"); len(s) != 2 || !strings.Contains(s[1], "dropped=6") {
 		t.Errorf("%q", s)
 	}
 	if c := l.Counts(); c.Packets != 16 || c.SIP != 0 {

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"textback/pbx/testkit"
 	"textback/rules/gsm7"
 	"textback/sms/smpp/pdu"
 )
@@ -105,11 +106,7 @@ func Listen(c *tls.Config) (*SMSC, error) {
 }
 
 func (s *SMSC) open(addr string) error {
-	l, err := net.Listen("tcp", addr)
-	// Somebody else may hold the port for a moment, as the near end of a connection.
-	for end := time.Now().Add(20 * time.Second); err != nil && time.Now().Before(end); l, err = net.Listen("tcp", addr) {
-		time.Sleep(20 * time.Millisecond)
-	}
+	l, err := testkit.Listen(addr)
 	if err != nil {
 		return err
 	}
